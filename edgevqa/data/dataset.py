@@ -1,0 +1,178 @@
+"""What every dataset hands to training, gates and benchmarks: splits of questions over pictures, and their words."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevqa.data.text import Vocabulary, question_mask, region_mask
+from edgevqa.errors import UsageError
+from edgevqa.progress import Progress, Silent
+from edgevqa.storage import cache_folder, write_bytes
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Questions with their answers, over pictures that are stored once.
+
+    Attributes:
+        name: dataset and split, such as "scenes/test".
+        texts: the n questions.
+        tokens: int32 (n, T).
+        answers: int64 (n,), places in the dataset's answers.
+        types: the question family of each question.
+        image_index: int64 (n,), the row of `images` that each question is about.
+        images: {"regions" float32 (m, R, F), "boxes" float32 (m, R, 5), "region_count" int64 (m,)} or
+            {"image" uint8 (m, 3, H, W)}.
+        normalisation: for pixels, {"mean", "deviation"} of the values in 0..1.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    tokens: np.ndarray
+    answers: np.ndarray
+    types: tuple[str, ...]
+    image_index: np.ndarray
+    images: dict[str, np.ndarray]
+    normalisation: Mapping[str, float] = field(default_factory=lambda: {"mean": 0.0, "deviation": 1.0})
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def model_inputs(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The model's inputs for the questions at `indices`, stacked along a first dimension b.
+
+        question int32 (b, T), question_mask float32 (b, 1, 1, T), and either regions float32 (b, R, F),
+        region_mask float32 (b, 1, 1, R), boxes float32 (b, R, 5), or image float32 (b, 3, H, W), normalised.
+        """
+        rows = np.asarray(indices, np.int64)
+        pictures = self.image_index[rows]
+        tokens = self.tokens[rows]
+        inputs = {"question": tokens, "question_mask": question_mask(tokens)}
+        if "image" in self.images:
+            inputs["image"] = normalise(self.images["image"][pictures], self.normalisation)
+        else:
+            regions = self.images["regions"][pictures]
+            inputs["regions"] = regions
+            inputs["region_mask"] = region_mask(self.images["region_count"][pictures], regions.shape[1])
+            inputs["boxes"] = self.images["boxes"][pictures]
+        return inputs
+
+
+def normalise(image: np.ndarray, normalisation: Mapping[str, float]) -> np.ndarray:
+    """uint8 pixels to float32: (x / 255 - mean) / deviation."""
+    scale = np.float32(1.0 / (255.0 * normalisation["deviation"]))
+    return image.astype(np.float32) * scale - np.float32(normalisation["mean"] / normalisation["deviation"])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset with the vocabularies and the preprocessing that its models need.
+
+    Attributes:
+        name, version, seed: which data; another version or seed is other data.
+        vocabulary: the words of its questions.
+        answers: the answers, a label's number is its place.
+        preprocessing: JSON-able; with the vocabulary it turns a picture and a question into model inputs.
+        card: JSON-able description: source, sizes, families, answers.
+        question_length: T, the tokens that a question has room for.
+    """
+
+    name: str
+    version: int
+    seed: int
+    vocabulary: Vocabulary
+    answers: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    card: dict[str, Any]
+    question_length: int
+    make_split: Callable[[str, Progress], Split] = field(repr=False, compare=False)
+    _loaded: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def split(self, name: str, progress: Progress | None = None) -> Split:
+        """The split "train", "validation" or "test": from memory, from the cache on disk, or made now.
+
+        Raises UsageError for another name, EnvironmentFailure when the cache cannot be written.
+        """
+        if name not in SPLITS:
+            raise UsageError(f"{self.name} has the splits {', '.join(SPLITS)}, not {name!r}")
+        if name not in self._loaded:
+            path = cache_folder() / "data" / f"{self.name}-v{self.version}" / f"{name}.npz"
+            split = read_split(path, self, name)
+            if split is None:
+                split = self.make_split(name, progress or Silent())
+                write_split(path, split, self.seed)
+            self._loaded[name] = split
+        return self._loaded[name]
+
+
+def load_dataset(name: str) -> Dataset:
+    """The dataset "scenes", "scenes-pixels" or "easy-vqa"; its splits are made when first asked for.
+
+    Raises UsageError for another name, MissingExtra when easy-VQA's package is not installed.
+    """
+    if name in ("scenes", "scenes-pixels"):
+        from edgevqa.data.scenes import scenes_dataset
+
+        return scenes_dataset(name)
+    if name == "easy-vqa":
+        from edgevqa.data.easy_vqa import easy_vqa_dataset
+
+        return easy_vqa_dataset()
+    raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
+
+
+def write_split(path: Path, split: Split, seed: int) -> None:
+    """Save a split as .npz, atomically; equal splits give equal bytes. Each question string is stored once."""
+    strings = sorted(set(split.texts))
+    numbers = {text: number for number, text in enumerate(strings)}
+    families = sorted(set(split.types))
+    first = {text: row for row, text in reversed(list(enumerate(split.texts)))}
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        allow_pickle=False,
+        seed=np.int64(seed),
+        strings=np.frombuffer("\n".join(strings).encode(), np.uint8),
+        string_tokens=split.tokens[[first[text] for text in strings]],
+        string_index=np.array([numbers[text] for text in split.texts], np.int32),
+        families=np.array(families),
+        family_index=np.array([families.index(family) for family in split.types], np.int8),
+        answers=split.answers,
+        image_index=split.image_index,
+        **{f"images.{name}": array for name, array in split.images.items()},
+    )
+    write_bytes(path, stream.getvalue())
+
+
+def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
+    """The split in a file that `write_split` made, or None when there is none, it is damaged or of another seed."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {key: stored[key] for key in stored.files}
+        if int(values["seed"]) != dataset.seed:
+            return None
+        strings = values["strings"].tobytes().decode().split("\n")
+        families = [str(family) for family in values["families"]]
+        return Split(
+            name=f"{dataset.name}/{name}",
+            texts=tuple(strings[number] for number in values["string_index"].tolist()),
+            tokens=values["string_tokens"][values["string_index"]],
+            answers=values["answers"],
+            types=tuple(families[number] for number in values["family_index"].tolist()),
+            image_index=values["image_index"],
+            images={key[7:]: value for key, value in values.items() if key.startswith("images.")},
+            normalisation=dataset.preprocessing["picture"].get("normalisation", {"mean": 0.0, "deviation": 1.0}),
+        )
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError):
+        return None

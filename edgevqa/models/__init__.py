@@ -1,0 +1,1 @@
+"""Static networks of any size. `config` needs no torch; the modules do."""

@@ -1,0 +1,92 @@
+"""The parts that the model families share: attention, feed-forward, attention pooling, adapters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention with a fixed head size.
+
+    Args:
+        hidden: size of the residual stream.
+        heads: number of heads.
+        head_size: size of a head; heads are contiguous blocks of this size.
+        dropout: dropout probability on the attention weights.
+    """
+
+    def __init__(self, hidden: int, heads: int, head_size: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_size = head_size
+        self.query = nn.Linear(hidden, heads * head_size)
+        self.key = nn.Linear(hidden, heads * head_size)
+        self.value = nn.Linear(hidden, heads * head_size)
+        self.merge = nn.Linear(heads * head_size, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def _split(self, states: Tensor) -> Tensor:
+        return states.view(states.shape[0], states.shape[1], self.heads, self.head_size).transpose(1, 2)
+
+    def forward(self, states: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from `states` (B, N, hidden) to `context` (B, M, hidden); `mask` (B, 1, 1, M) is additive."""
+        query = self._split(self.query(states))
+        key = self._split(self.key(context))
+        value = self._split(self.value(context))
+        scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(self.head_size))
+        if mask is not None:
+            scores = scores + mask
+        mixed = self.dropout(scores.softmax(-1)) @ value
+        merged: Tensor = self.merge(mixed.transpose(1, 2).flatten(2))
+        return merged
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU between them, applied at every position."""
+
+    def __init__(self, hidden: int, neurons: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(hidden, neurons)
+        self.outer = nn.Linear(neurons, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map (B, N, hidden) to (B, N, hidden)."""
+        result: Tensor = self.outer(self.dropout(torch.relu(self.inner(states))))
+        return result
+
+
+class AttentionPooling(nn.Module):
+    """MCAN's attentional reduction of a sequence to one vector, with a single glimpse."""
+
+    def __init__(self, hidden: int, pooling_hidden: int, pooled_size: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(hidden, pooling_hidden)
+        self.score = nn.Linear(pooling_hidden, 1)
+        self.merge = nn.Linear(hidden, pooled_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """Pool (B, N, hidden) with an additive mask (B, 1, 1, N) to (B, pooled_size)."""
+        scores = self.score(self.dropout(torch.relu(self.inner(states)))).transpose(1, 2)
+        if mask is not None:
+            scores = scores + mask.flatten(1, 2)
+        pooled: Tensor = self.merge((scores.softmax(-1) @ states).flatten(1))
+        return pooled
+
+
+class Adapter(nn.Module):
+    """A linear layer into the residual stream, with a LayerNorm behind it where the family has one."""
+
+    def __init__(self, size: int, hidden: int, *, norm: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, hidden)
+        self.norm = nn.LayerNorm(hidden) if norm else nn.Identity()
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map (B, N, size) to (B, N, hidden)."""
+        result: Tensor = self.norm(self.linear(states))
+        return result

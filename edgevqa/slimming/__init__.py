@@ -1,0 +1,1 @@
+"""Slimming: plans, dimension rules, the slicer, BST's grid, and counting. Only the slicer needs torch."""
