@@ -1,9 +1,10 @@
-"""What every dataset hands to training, gates and benchmarks: splits of questions over pictures, and their words."""
+"""What every dataset hands on: splits of questions over pictures, their words and their answers."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,10 @@ from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder, write_bytes
 
 SPLITS = ("train", "validation", "test")
+UNCHANGED: Mapping[str, float] = {"mean": 0.0, "deviation": 1.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Questions with their answers, over pictures that are stored once.
 
@@ -42,7 +44,7 @@ class Split:
     types: tuple[str, ...]
     image_index: np.ndarray
     images: dict[str, np.ndarray]
-    normalisation: Mapping[str, float] = field(default_factory=lambda: {"mean": 0.0, "deviation": 1.0})
+    normalisation: Mapping[str, float] = field(default_factory=lambda: UNCHANGED)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -63,7 +65,8 @@ class Split:
             regions = self.images["regions"][pictures]
             inputs["regions"] = regions
             inputs["region_mask"] = region_mask(self.images["region_count"][pictures], regions.shape[1])
-            inputs["boxes"] = self.images["boxes"][pictures]
+            if "boxes" in self.images:
+                inputs["boxes"] = self.images["boxes"][pictures]
         return inputs
 
 
@@ -131,7 +134,7 @@ def load_dataset(name: str) -> Dataset:
 
 
 def write_split(path: Path, split: Split, seed: int) -> None:
-    """Save a split as .npz, atomically; equal splits give equal bytes. Each question string is stored once."""
+    """Save a split as .npz, atomically; equal splits give equal bytes. Each string is stored once."""
     strings = sorted(set(split.texts))
     numbers = {text: number for number, text in enumerate(strings)}
     families = sorted(set(split.types))
@@ -154,7 +157,7 @@ def write_split(path: Path, split: Split, seed: int) -> None:
 
 
 def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
-    """The split in a file that `write_split` made, or None when there is none, it is damaged or of another seed."""
+    """The split that `write_split` saved, or None when there is none, it is damaged or has another seed."""
     if not path.exists():
         return None
     try:
@@ -172,7 +175,7 @@ def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
             types=tuple(families[number] for number in values["family_index"].tolist()),
             image_index=values["image_index"],
             images={key[7:]: value for key, value in values.items() if key.startswith("images.")},
-            normalisation=dataset.preprocessing["picture"].get("normalisation", {"mean": 0.0, "deviation": 1.0}),
+            normalisation=dataset.preprocessing["picture"].get("normalisation", UNCHANGED),
         )
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError):
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error, EOFError):
         return None

@@ -18,18 +18,19 @@ THRESHOLD = 40  # distance from the background, of 255, in the channel that diff
 MINIMUM_AREA = 30 / 128**2  # of the picture
 
 FEATURE_NAMES = (
-    "is the whole picture", "is a thing", "centre x", "centre y", "red", "green", "blue", "size", "fill of the box",
-    "fill top left", "fill top right", "fill bottom left", "fill bottom right", "aspect", "width", "height",
+    "is the whole picture", "is a thing", "centre x", "centre y", "red", "green", "blue", "size",
+    "fill of box", "fill top left", "fill top right", "fill bottom left", "fill bottom right",
+    "aspect", "width", "height",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Regions:
     """The regions of one picture.
 
     Attributes:
-        regions: float32 (9, 16), see FEATURE_NAMES; row 0 is the whole picture, then the things, largest first,
-            then zeros. Values lie around -1..1.
+        regions: float32 (9, 16), see FEATURE_NAMES; row 0 is the whole picture, then the things, largest
+            first, then zeros. Values lie around -1..1 and never beyond -3..3.
         boxes: float32 (9, 5): x1, y1, x2, y2 and area, relative to the picture.
         count: the rows that are real, the whole picture included.
         found: the things that were seen; more than 8 means that the smallest were left out.
@@ -66,7 +67,8 @@ def find_regions(picture: np.ndarray) -> Regions:
         rows, columns = np.flatnonzero(thing.any(axis=1)), np.flatnonzero(thing.any(axis=0))
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         inside = thing[top:bottom, left:right]
-        regions[row] = _describe(inside, picture[top:bottom, left:right], (left, top, right, bottom), (width, height))
+        box = (int(left), int(top), int(right), int(bottom))
+        regions[row] = _describe(inside, picture[top:bottom, left:right], box, (width, height))
         area = (right - left) * (bottom - top) / (width * height)
         boxes[row] = (left / width, top / height, right / width, bottom / height, area)
     return Regions(regions, boxes, 1 + len(kept), len(large))
@@ -94,14 +96,14 @@ def _describe(
         inside[high - middle_y :, :middle_x].mean(),
         inside[high - middle_y :, wide - middle_x :].mean(),
     ]
-    return np.array(
+    features = np.array(
         [
             0.0,
             1.0,
             (left + right) / width - 1.0,
             (top + bottom) / height - 1.0,
             *(colour / 127.5 - 1.0),
-            (np.sqrt(area / (width * height)) - 0.125) / 0.04,
+            (np.sqrt(area / (width * height)) - 0.134) / 0.04,
             (area / (wide * high) - 0.75) * 4.0,
             *((quarter - 0.7) * 2.5 for quarter in quarters),
             np.log(wide / high) * 3.0,
@@ -110,12 +112,13 @@ def _describe(
         ],
         np.float32,
     )
+    return np.clip(features, -3.0, 3.0)
 
 
 def components(foreground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 4-connected components of a mask (H, W).
 
-    Returns labels int (H, W), 0 for background, components from 1 in reading order, and their areas in pixels.
+    Returns labels int (H, W), 0 for background, components from 1 in reading order, and their areas.
     Rows are cut into runs, runs that touch in neighbouring rows are joined with a union-find over runs.
     """
     height, width = foreground.shape

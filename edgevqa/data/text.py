@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from edgevqa.errors import InputError
+from edgevqa.models.config import MASKED
 from edgevqa.storage import read_json, write_json
 
 PAD, UNKNOWN, CLS = 0, 1, 2
 RESERVED = ("PAD", "UNK", "CLS")
-MASKED = -1e4
-"""The additive mask value that hides a position; finite, so that fp16 and int8 files survive it."""
 
 _DELETED = str.maketrans("", "", ".,'!?\"()*#:;")
 _SPACED = str.maketrans("-/", "  ")
 
 
 def tokenise(question: str) -> list[str]:
-    """Split a question into words by openvqa's rule: lower case, punctuation deleted, `-` and `/` to spaces."""
+    """Split a question into words by openvqa's rule: lower case, no punctuation, `-` and `/` as spaces."""
     return question.lower().translate(_DELETED).translate(_SPACED).split()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedQuestion:
     """A question as the model reads it.
 
@@ -53,7 +52,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[:3] != RESERVED:
-            raise InputError(f"a vocabulary begins with {', '.join(RESERVED)}; this one with {list(self.words[:3])}")
+            begins = ", ".join(map(repr, self.words[:3]))
+            raise InputError(f"a vocabulary begins with {', '.join(RESERVED)}, this one with {begins}")
         numbers = {word: number for number, word in enumerate(self.words)}
         if len(numbers) != len(self.words):
             twice = next(word for number, word in enumerate(self.words) if numbers[word] != number)
@@ -67,20 +67,16 @@ class Vocabulary:
     def build(cls, questions: Iterable[str]) -> Vocabulary:
         """The vocabulary of some questions: the reserved entries, then every word, sorted."""
         words = {word for question in questions for word in tokenise(question)}
-        return cls(RESERVED + tuple(sorted(words - set(RESERVED))))
+        return cls(RESERVED + tuple(sorted(words)))
 
     def encode(self, question: str, length: int) -> EncodedQuestion:
         """Turn a question into `length` token numbers; unknown words become UNKNOWN and are reported."""
         words = tokenise(question)
         tokens = np.full(length, PAD, np.int32)
         kept = words[:length]
-        tokens[: len(kept)] = [self._number(word) for word in kept]
-        unknown = tuple(word for word in words if self._number(word) == UNKNOWN)
+        tokens[: len(kept)] = [self._numbers.get(word, UNKNOWN) for word in kept]
+        unknown = tuple(word for word in words if word not in self._numbers)
         return EncodedQuestion(tokens, unknown, len(words) > length)
-
-    def _number(self, word: str) -> int:
-        number = self._numbers.get(word, UNKNOWN)
-        return number if number > CLS else UNKNOWN
 
     def to_json(self) -> list[str]:
         """The words as a JSON list."""
@@ -109,6 +105,6 @@ def question_mask(tokens: np.ndarray) -> np.ndarray:
 
 
 def region_mask(counts: np.ndarray, regions: int) -> np.ndarray:
-    """The additive mask of region counts (B,): float32 (B, 1, 1, regions), 0 at real rows, MASKED at padding."""
+    """The additive mask of region counts (B,): float32 (B, 1, 1, regions), 0 at real rows, else MASKED."""
     hidden = np.arange(regions)[None, :] >= np.asarray(counts)[:, None]
     return np.where(hidden, np.float32(MASKED), np.float32(0.0))[:, None, None, :].astype(np.float32)

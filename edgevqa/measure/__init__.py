@@ -1,0 +1,1 @@
+"""Measuring: protocols, statistics, host checks, records, and the bench that joins them."""

@@ -1,0 +1,33 @@
+"""edgevqa: from a slimmable VQA model to the file that answers best within a device's limits.
+
+Importing this package loads nothing heavy; the public functions are fetched on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> (module, attribute there). Fetched lazily, so that `import edgevqa` stays light.
+_PUBLIC = {
+    "fronts": ("edgevqa.results.pareto", "fronts"),
+    "read_records": ("edgevqa.results.records", "read"),
+    "select": ("edgevqa.results.select", "select"),
+}
+
+__all__ = ["__version__", "fronts", "read_records", "select"]
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public function from its room."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """The names that a user can reach."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,169 @@
+"""From a dataset to a checkpoint folder: teacher, self-distillation, scores of every submodel, card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
+from edgevqa.checkpoints.presets import Preset
+from edgevqa.data.dataset import Dataset
+from edgevqa.data.floors import Floors, floors
+from edgevqa.data.score import accuracy
+from edgevqa.models.mcan import MCAN
+from edgevqa.progress import Progress, Silent
+from edgevqa.slimming.counting import count
+from edgevqa.slimming.grid import MCAN_BST, Slimming, grid
+from edgevqa.slimming.rules import slice_config
+from edgevqa.slimming.slicer import slice_model
+from edgevqa.storage import folder_lock
+from edgevqa.training.evaluation import predict
+from edgevqa.training.loop import Evaluate, Milestones, train
+from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
+
+REFERENCE_QUESTIONS = 128
+
+
+def make_checkpoint(
+    dataset: Dataset,
+    preset: Preset,
+    out: Path,
+    *,
+    slimming: Slimming = MCAN_BST,
+    device: torch.device | None = None,
+    milestones: Milestones | None = None,
+    command: str = "",
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Train a slimmable model and write its checkpoint folder; a stopped run goes on where it was.
+
+    Args:
+        dataset: the questions.
+        preset: sizes and recipes.
+        out: the checkpoint folder; `<out>.training` keeps the state of the run.
+        slimming: the grid to train.
+        device: where to train; the CPU by default.
+        milestones: how often to save, tell and evaluate.
+        command: the command line, for the card.
+        tell: receives a line of progress now and then.
+        progress: receives every step.
+
+    Raises:
+        UsageError: the state in `<out>.training` belongs to other settings.
+        EnvironmentFailure: another process trains there, or the folder cannot be written.
+    """
+    device = device or torch.device("cpu")
+    progress = progress or Silent()
+    work = out.with_name(out.name + ".training")
+    config = preset.config(dataset)
+    questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
+    plans = grid(config, slimming)
+    with folder_lock(work, "training"):
+
+        def score_of(*models: MCAN) -> str:
+            scores = [accuracy(predict(model, validation).argmax(1), validation.answers).percent for model in models]
+            return "validation " + ", ".join(f"{score:.2f} %" for score in scores)
+
+        torch.manual_seed(preset.teacher.seed)
+        teacher = MCAN(config)
+        evaluate: Evaluate = lambda step: score_of(teacher)  # noqa: E731
+        weights = train(
+            OnAnswers(teacher, preset.teacher), preset.teacher, questions, work, name="teacher", device=device,
+            milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
+        )  # fmt: skip
+        student = MCAN(config)
+        copy_weights(weights, student)
+        teacher.to(device)
+        stage = SelfDistillation(student, teacher, plans, preset.student, len(questions))
+        evaluate = lambda step: score_of(slice_model(student, plans[0]), slice_model(student, plans[-1]))  # noqa: E731
+        weights = train(
+            stage, preset.student, questions, work, name="student", device=device,
+            milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
+        )  # fmt: skip
+        student.cpu()
+        copy_weights(weights, student)
+        return _finish(dataset, preset, out, slimming, student, command, progress)
+
+
+def _finish(
+    dataset: Dataset, preset: Preset, out: Path, slimming: Slimming, student: MCAN, command: str, progress: Progress
+) -> Checkpoint:
+    """Score every submodel on the full test split and write the folder."""
+    test = dataset.split("test", progress)
+    scores = {}
+    plans = grid(student.config, slimming)
+    progress.start("scoring submodels", len(plans))
+    for plan in plans:
+        progress.step(f"scoring {plan.name}")
+        predicted = predict(slice_model(student, plan), test).argmax(1)
+        scores[plan.name] = round(accuracy(predicted, test.answers).percent, 3)
+    progress.finish()
+    lowest = floors(dataset, test)
+    checkpoint = Checkpoint(
+        name=dataset.name,
+        folder=out,
+        config=student.config,
+        slimming=slimming,
+        preprocessing=dataset.preprocessing,
+        vocabulary=dataset.vocabulary,
+        answers=dataset.answers,
+        dataset={"name": dataset.name, "version": dataset.version, "seed": dataset.seed},
+        trained=True,
+        scores=scores,
+        floors={"majority": round(lowest.majority, 3), "question_only": round(lowest.question_only, 3)},
+        training={
+            "command": command,
+            "teacher": preset.teacher.to_dict(),
+            "student": preset.student.to_dict(),
+            "torch": torch.__version__.partition("+")[0],
+        },
+    )
+    # Evenly spread over the test split, so that every family and many pictures are among them.
+    chosen = np.linspace(0, len(test) - 1, min(REFERENCE_QUESTIONS, len(test))).astype(np.int64)
+    reference = {
+        **test.model_inputs(chosen),
+        "labels": test.answers[chosen],
+        "texts": np.array([test.texts[index] for index in chosen]),
+    }
+    card = write_card(checkpoint, len(test), lowest)
+    save_checkpoint(checkpoint, dict(student.state_dict()), reference, card)
+    return load_checkpoint(out)
+
+
+def write_card(checkpoint: Checkpoint, questions: int, lowest: Floors) -> str:
+    """The text of card.md: data, command, seed, and the score of every submodel beside the floors.
+
+    Args:
+        checkpoint: what the card describes.
+        questions: of the test split.
+        lowest: what needs no picture to reach.
+    """
+    dataset, training = checkpoint.dataset or {}, checkpoint.training
+    teacher, student = training["teacher"], training["student"]
+    lines = [
+        f"# {checkpoint.name}",
+        "",
+        f"A slimmable MCAN (BST's grid of {len(checkpoint.scores)} submodels), trained on the dataset "
+        f"`{dataset.get('name')}` version {dataset.get('version')}, seed {dataset.get('seed')}.",
+        "",
+        f"Made by `{training['command']}` with PyTorch {training['torch']}: a teacher on the answers "
+        f"({teacher['steps']} steps of {teacher['batch']} questions, seed {teacher['seed']}), then sandwich "
+        f"self-distillation ({student['steps']} steps, K = {student['submodels']}, seed {student['seed']}).",
+        "",
+        f"Right answers on the test split ({questions} questions). Always the most frequent answer: "
+        f"{lowest.majority:.1f} %. The best answer without seeing the picture: {lowest.question_only:.1f} %.",
+        "",
+        "| submodel | parameters | MMACs | right answers % |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for plan in grid(checkpoint.config, checkpoint.slimming):
+        counts = count(slice_config(checkpoint.config, plan))
+        score = checkpoint.scores[plan.name]
+        lines.append(f"| {plan.name} | {counts.parameters:,} | {counts.macs / 1e6:.2f} | {score:.2f} |")
+    lines += ["", "Question-only floor by family: "]
+    lines[-1] += ", ".join(f"{family} {floor:.0f} %" for family, floor in sorted(lowest.by_type.items())) + "."
+    return "\n".join(lines) + "\n"

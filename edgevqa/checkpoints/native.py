@@ -1,0 +1,236 @@
+"""edgevqa's own checkpoint folders: safetensors weights, sizes, vocabularies, a card and reference questions.
+
+A folder holds `config.json`, `model.safetensors`, `vocabulary.json`, `answers.json`, `card.md` and
+`reference/questions.npz`. Reading one needs no torch until its weights are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevqa.data.text import Vocabulary
+from edgevqa.errors import InputError, MissingExtra, UsageError
+from edgevqa.models.config import MCANConfig, input_specs
+from edgevqa.slimming.grid import Slimming
+from edgevqa.slimming.plan import SubmodelPlan
+from edgevqa.storage import dump_json, new_folder, read_json, sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgevqa.models.mcan import MCAN
+
+SCHEMA_VERSION = 1
+BUNDLED = Path(__file__).parent / "bundled"
+WEIGHTS = "model.safetensors"
+REFERENCE = "reference/questions.npz"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A slimmable model on disk.
+
+    Args:
+        name: of the model; artifacts lie in a folder of this name.
+        folder: where its files are.
+        config: sizes of the full model.
+        slimming: which submodels it offers.
+        preprocessing: how pictures and questions become inputs, JSON-serialisable.
+        vocabulary: the words.
+        answers: the answers, by label.
+        dataset: name, version and seed of the data that it was trained on and is scored on; None when unknown.
+        trained: whether the weights were trained; an untrained model's artifacts are `unscored`.
+        scores: percent of right answers of each submodel on the full test split, by submodel name.
+        floors: percent that the majority answer and the best question-only answer reach on that split.
+        training: what made the weights.
+    """
+
+    name: str
+    folder: Path
+    config: MCANConfig
+    slimming: Slimming
+    preprocessing: Mapping[str, Any]
+    vocabulary: Vocabulary
+    answers: tuple[str, ...]
+    dataset: Mapping[str, Any] | None = None
+    trained: bool = False
+    scores: Mapping[str, float] = field(default_factory=dict)
+    floors: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights_path(self) -> Path:
+        """The file of weights."""
+        return self.folder / WEIGHTS
+
+    @property
+    def reference_path(self) -> Path:
+        """The reference questions: model inputs stacked over n questions, `labels` int64 (n,), `texts`."""
+        return self.folder / REFERENCE
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of the weights' file."""
+        return sha256_file(self.weights_path)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The full model's weights by name, checked against the sizes.
+
+        Raises:
+            InputError: the file is broken, or a tensor is missing, unknown or has a wrong shape.
+        """
+        return _read_weights(self.weights_path, self.config)
+
+    def full_model(self) -> MCAN:
+        """The full model with its weights, in evaluation mode."""
+        from edgevqa.models.mcan import MCAN
+
+        model = MCAN(self.config)
+        model.load_state_dict(self.parameters())
+        return model.eval()
+
+    def submodel(self, plan: SubmodelPlan) -> MCAN:
+        """A physically smaller model with copies of the weights that stay."""
+        from edgevqa.slimming.slicer import slice_parameters
+
+        return slice_parameters(self.parameters(), self.config, plan)
+
+
+def _read_weights(path: Path, config: MCANConfig) -> dict[str, Tensor]:
+    try:
+        import torch
+        from safetensors.torch import load_file
+    except ImportError:
+        raise MissingExtra("torch", "export") from None
+    from edgevqa.models.mcan import MCAN
+
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in MCAN(config).named_parameters()}
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except Exception as error:
+        raise InputError(f"{path} is not a whole safetensors file: {error}") from error
+    for name, shape in expected.items():
+        if name not in weights:
+            raise InputError(f"{path} lacks the tensor {name!r}, which should have the shape {list(shape)}")
+        if tuple(weights[name].shape) != shape:
+            raise InputError(
+                f"{path}: the tensor {name!r} has the shape {list(weights[name].shape)}; "
+                f"by config.json it should have {list(shape)}"
+            )
+    if unknown := sorted(weights.keys() - expected.keys()):
+        raise InputError(f"{path} holds the tensor {unknown[0]!r}, which this model does not have")
+    return {name: value.float() for name, value in weights.items()}
+
+
+def bundled_names() -> list[str]:
+    """The checkpoints that come with edgevqa."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def checkpoint_folder(name_or_path: str | Path) -> Path:
+    """The folder of a bundled checkpoint's name or of a path; raises UsageError when there is none."""
+    if (BUNDLED / str(name_or_path) / "config.json").exists() and str(name_or_path) in bundled_names():
+        return BUNDLED / str(name_or_path)
+    folder = Path(name_or_path)
+    if not (folder / "config.json").exists():
+        raise UsageError(
+            f"{str(name_or_path)!r} is neither a bundled model ({', '.join(bundled_names()) or 'none'}) "
+            "nor a checkpoint folder with a config.json"
+        )
+    return folder
+
+
+def load_checkpoint(name_or_path: str | Path) -> Checkpoint:
+    """Read a checkpoint folder, or a bundled checkpoint by its name; its weights are read when asked for.
+
+    Raises:
+        UsageError: no such checkpoint.
+        InputError: a file of the folder is missing or broken.
+    """
+    folder = checkpoint_folder(name_or_path)
+    path = folder / "config.json"
+    described = read_json(path)
+    if not isinstance(described, dict) or described.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"{path} is not a checkpoint of schema {SCHEMA_VERSION}")
+    try:
+        checkpoint = Checkpoint(
+            name=str(described["name"]),
+            folder=folder,
+            config=MCANConfig.from_dict(described["model"]),
+            slimming=Slimming.from_dict(described["slimming"]),
+            preprocessing=described["preprocessing"],
+            vocabulary=Vocabulary(tuple(read_json(folder / "vocabulary.json"))),
+            answers=tuple(read_json(folder / "answers.json")),
+            dataset=described["dataset"],
+            trained=bool(described["trained"]),
+            scores=described["scores"],
+            floors=described["floors"],
+            training=described["training"],
+        )
+    except KeyError as error:
+        raise InputError(f"{path} lacks the entry {error}") from None
+    _check_sizes(checkpoint)
+    return checkpoint
+
+
+def _check_sizes(checkpoint: Checkpoint) -> None:
+    for what, file, found, expected in (
+        ("words", "vocabulary.json", len(checkpoint.vocabulary.words), checkpoint.config.vocabulary_size),
+        ("answers", "answers.json", len(checkpoint.answers), checkpoint.config.answer_count),
+    ):
+        if found != expected:
+            raise InputError(f"{checkpoint.folder / file} has {found} {what}; by config.json the model has {expected}")
+    if not checkpoint.weights_path.exists():
+        raise InputError(f"{checkpoint.weights_path} does not exist")
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, weights: Mapping[str, Tensor], reference: Mapping[str, np.ndarray], card: str
+) -> None:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        checkpoint: everything but the weights; `checkpoint.folder` is where it goes.
+        weights: the full model's, float32.
+        reference: the model's inputs stacked over n questions, and `labels` and `texts`.
+        card: the text of card.md.
+
+    Raises:
+        EnvironmentFailure: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    for spec in input_specs(checkpoint.config):
+        if reference[spec.name].shape[1:] != spec.shape[1:]:
+            raise InputError(
+                f"the reference input {spec.name!r} has the shape {reference[spec.name].shape}, not (n, *{spec.shape[1:]})"
+            )
+    described = {
+        "schema_version": SCHEMA_VERSION,
+        "name": checkpoint.name,
+        "model": checkpoint.config.to_dict(),
+        "slimming": checkpoint.slimming.to_dict(),
+        "preprocessing": dict(checkpoint.preprocessing),
+        "dataset": None if checkpoint.dataset is None else dict(checkpoint.dataset),
+        "trained": checkpoint.trained,
+        "scores": dict(checkpoint.scores),
+        "floors": dict(checkpoint.floors),
+        "training": dict(checkpoint.training),
+    }
+    with new_folder(checkpoint.folder) as folder:
+        (folder / "config.json").write_text(dump_json(described), encoding="utf-8")
+        (folder / "vocabulary.json").write_text(dump_json(list(checkpoint.vocabulary.words)), encoding="utf-8")
+        (folder / "answers.json").write_text(dump_json(list(checkpoint.answers)), encoding="utf-8")
+        (folder / "card.md").write_text(card, encoding="utf-8")
+        (folder / "reference").mkdir()
+        np.savez(folder / REFERENCE, **dict(reference))  # type: ignore[arg-type]
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)

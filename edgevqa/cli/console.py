@@ -1,0 +1,151 @@
+"""What commands print: JSON, tables, notes and a progress bar. Rich is imported only when it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgevqa.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBar
+    from rich.progress import TaskID
+
+PIPED_WIDTH = 240
+
+
+@dataclass
+class Shared:
+    """What all commands of one run share."""
+
+    json: bool = False
+    traceback: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a terminal table.
+
+    Args:
+        heading: what stands above it.
+        number: whether it is aligned to the right.
+    """
+
+    heading: str
+    number: bool = False
+
+
+def plain(value: Any) -> Any:
+    """The value with only what JSON has: NaN and infinities become null, paths and fractions strings."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout, with sorted keys."""
+    click.echo(json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def note(message: str) -> None:
+    """Say something beside the result, on stderr."""
+    click.echo(message, err=True)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print a table on stdout; as wide as it needs to be when piped.
+
+    Args:
+        columns: the columns.
+        rows: one string a column; `[bold]...[/]` and the like are rich markup.
+        title: a line above the table.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+class RichProgress:
+    """Shows pieces of work, one bar for each that is under way, on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: RichBar | None = None
+        self._tasks: list[TaskID] = []
+
+    def start(self, description: str, total: int) -> None:
+        """Show a new bar of `total` steps below those under way."""
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.start()
+        self._tasks.append(self._bar.add_task(description, total=total))
+
+    def step(self, description: str, amount: int = 1) -> None:
+        """Move the newest bar on and say what is done now."""
+        if self._bar is not None and self._tasks:
+            self._bar.update(self._tasks[-1], description=description, advance=amount)
+
+    def finish(self) -> None:
+        """Take the newest bar away; with the last one the display ends."""
+        if self._bar is None or not self._tasks:
+            return
+        self._bar.remove_task(self._tasks.pop())
+        if not self._tasks:
+            self.close()
+
+    def close(self) -> None:
+        """End the display and give the terminal back, whatever was under way."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+        self._tasks = []
+
+
+def _bar() -> RichBar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeLeftColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+@contextlib.contextmanager
+def show_progress() -> Iterator[Progress]:
+    """A progress bar on stderr while the block runs; silent when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield Silent()
+        return
+    progress = RichProgress()
+    try:
+        yield progress
+    finally:
+        progress.close()

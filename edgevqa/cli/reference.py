@@ -1,0 +1,35 @@
+"""`python -m edgevqa.cli.reference` prints docs/commands.md: the help of every command, as a page."""
+
+from __future__ import annotations
+
+import click
+
+from edgevqa.cli.main import main
+
+WIDTH = 100
+TITLE = """# Commands
+
+The page is made by `make docs` from what `--help` prints. Every option can also come from the environment, as
+`EDGEVQA_<COMMAND>_<OPTION>`: `EDGEVQA_PARETO_TARGET=x86` is `edgevqa pareto --target x86`; `EDGEVQA_JSON=1` is `--json`
+everywhere.
+
+Exit codes: 0 done; 1 a gate or a limit failed; 2 the command or a file was wrong; 3 the device or the environment
+failed; 4 not enough was measured to say; 130 interrupted.
+"""
+
+
+def reference() -> str:
+    """The page in Markdown."""
+    settings = {"max_content_width": WIDTH, "terminal_width": WIDTH}
+    root = click.Context(main, info_name="edgevqa", **{**main.context_settings, **settings})
+    pages = [TITLE]
+    for name in main.list_commands(root):
+        command = main.get_command(root, name)
+        if command is not None:
+            context = click.Context(command, parent=root, info_name=name, **{**command.context_settings, **settings})
+            pages.append(f"## edgevqa {name}\n\n```\n{command.get_help(context).strip()}\n```\n")
+    return "\n".join(pages)
+
+
+if __name__ == "__main__":
+    click.echo(reference(), nl=False)

@@ -1,0 +1,75 @@
+"""`edgevqa train`: a slimmable model by teacher and self-distillation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from edgevqa.cli.console import note, print_json, show_progress
+from edgevqa.cli.options import json_option
+from edgevqa.errors import MissingExtra
+
+
+@click.command(
+    "train",
+    epilog="\b\nExample, the bundled model again (hours on a CPU):\n  edgevqa train scenes --out my-scenes",
+)
+@click.argument("dataset", default="scenes")
+@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./<dataset>]")
+@click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
+@click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
+@click.option("--seed", type=int, help="Seed instead of the preset's.")
+@click.option("--device", default="auto", help="auto, cpu or cuda.")
+@click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
+@json_option
+def command(
+    dataset: str,
+    out: Path | None,
+    teacher_steps: int | None,
+    student_steps: int | None,
+    seed: int | None,
+    device: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Train a slimmable model on DATASET: a full-size teacher on the answers, then all submodels at once.
+
+    Stopping it loses at most the steps since the last saved state; the same command goes on from there.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra("torch", "train") from None
+    from edgevqa.checkpoints.make import make_checkpoint
+    from edgevqa.checkpoints.presets import preset
+    from edgevqa.data.dataset import load_dataset
+    from edgevqa.training.loop import choose_device
+
+    torch.set_num_threads(threads)
+    chosen = preset(dataset)
+    changed = {} if seed is None else {"seed": seed}
+    teacher = replace(chosen.teacher, **changed, **({"steps": teacher_steps} if teacher_steps else {}))
+    student = replace(chosen.student, **changed, **({"steps": student_steps} if student_steps else {}))
+    with show_progress() as progress:
+        made = make_checkpoint(
+            load_dataset(dataset),
+            replace(chosen, teacher=teacher, student=student),
+            out or Path(dataset),
+            device=choose_device(device),
+            command=f"edgevqa train {dataset}" + _changes(teacher_steps, student_steps, seed),
+            tell=note,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"folder": made.folder, "scores": made.scores, "floors": made.floors})
+        return
+    click.echo(f"wrote {made.folder}; right answers on the test split:")
+    for name, score in made.scores.items():
+        click.echo(f"  {name:10} {score:6.2f} %")
+
+
+def _changes(teacher_steps: int | None, student_steps: int | None, seed: int | None) -> str:
+    options = {"--teacher-steps": teacher_steps, "--student-steps": student_steps, "--seed": seed}
+    return "".join(f" {name} {value}" for name, value in options.items() if value is not None)

@@ -1,0 +1,213 @@
+"""From a user's picture or features and question to the inputs of an artifact, without torch.
+
+Everything comes from the preprocessing dict of the dataset (kept in checkpoints and manifests):
+
+    question: {rule: "openvqa", length: T, synonyms?: {a user's word: the model's word}}
+    picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
+              {kind: "pixels", side, normalisation: {mean, deviation}}
+              {kind: "features", regions: R, features: F, boxes: B}      (no pictures: features are brought)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgevqa.data.dataset import normalise
+from edgevqa.data.regions import find_regions
+from edgevqa.data.text import EncodedQuestion, Vocabulary, question_mask, region_mask, tokenise
+from edgevqa.errors import InputError
+
+MAXIMUM_PIXELS = 50_000_000
+MOST_PIXELS = f"at most {MAXIMUM_PIXELS // 10**6} million are read, so scale it down"
+MAXIMUM_FEATURE_BYTES = 64 << 20
+PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+
+def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> EncodedQuestion:
+    """A question's tokens, with the words that the model does not know; synonyms are replaced first.
+
+    Raises InputError when the question holds no word.
+    """
+    words = tokenise(text)
+    if not words:
+        raise InputError("the question is empty; ask something like: is there a red circle?")
+    question = preprocessing["question"]
+    synonyms = question.get("synonyms", {})
+    return vocabulary.encode(" ".join(synonyms.get(word, word) for word in words), question["length"])
+
+
+def question_inputs(
+    text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """A question as the model's inputs, batch 1: question int32 (1, T), question_mask float32 (1, 1, 1, T).
+
+    Unknown words become UNKNOWN; `encode_question` names them. Raises InputError for an empty question.
+    """
+    tokens = encode_question(text, vocabulary, preprocessing).tokens[None]
+    return {"question": tokens, "question_mask": question_mask(tokens)}
+
+
+def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A picture as the model's inputs, batch 1: regions, region_mask and boxes, or image.
+
+    Raises InputError, in one line, for a picture that is missing, unreadable, truncated, too large or of a
+    wrong type, and for one in which the region finder sees nothing or too much.
+    """
+    path = Path(path)
+    picture = preprocessing["picture"]
+    if picture["kind"] == "features":
+        raise InputError(f"this model takes region features (.npz), not a picture such as {path}")
+    opened = open_picture(path)
+    if picture["kind"] == "pixels":
+        small = opened.resize((picture["side"], picture["side"]), Image.Resampling.BOX)
+        pixels = np.asarray(small, np.uint8).transpose(2, 0, 1)
+        return {"image": normalise(pixels[None], picture["normalisation"])}
+    scale = picture["working_side"] / max(opened.size)
+    if scale < 1:
+        smaller = tuple(max(1, round(side * scale)) for side in opened.size)
+        opened = opened.resize((smaller[0], smaller[1]), Image.Resampling.BOX)
+    found = find_regions(np.asarray(opened, np.uint8))
+    most = picture["regions"] - 1
+    expects = f"this model expects 1 to {most} plain, separate shapes on an even background"
+    if found.found == 0:
+        raise InputError(f"found nothing in {path}: {expects}")
+    if found.found > most:
+        raise InputError(f"found {found.found} things in {path}: {expects}")
+    inputs = {
+        "regions": found.regions[None],
+        "region_mask": region_mask(np.array([found.count]), picture["regions"]),
+    }
+    return {**inputs, "boxes": found.boxes[None]} if picture["boxes"] else inputs
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture file as upright 8-bit RGB, transparency on white; its size is checked before it is decoded.
+
+    Raises InputError for what cannot be read.
+    """
+    if not os.path.exists(path):
+        raise InputError(f"the picture {path} does not exist")
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is not a file; give a picture file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of Pillow's warnings becomes an error here
+            with Image.open(path, formats=PICTURE_FORMATS) as opened:
+                return _decode(opened, path)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        known = ", ".join(PICTURE_FORMATS)
+        raise InputError(f"{path} is not a picture that can be read ({known})") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} has far too many pixels; {MOST_PIXELS}") from None
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise InputError(f"cannot read the picture {path}: {error}") from None
+
+
+def _decode(opened: Image.Image, path: Path) -> Image.Image:
+    """The pixels of an opened picture whose size is acceptable, see `open_picture`."""
+    width, height = opened.size
+    if width * height > MAXIMUM_PIXELS:
+        raise InputError(f"{path} has {width} x {height} pixels; {MOST_PIXELS}")
+    if opened.mode.startswith(("I", "F")):
+        raise InputError(f"{path} has more than 8 bits a channel; save it as 8-bit RGB")
+    upright = ImageOps.exif_transpose(opened)
+    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
+        layered = upright.convert("RGBA")
+        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        upright = Image.alpha_composite(white, layered)
+    return upright.convert("RGB")
+
+
+def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Features from an .npz file as the model's inputs, batch 1.
+
+    For regions the file holds `regions` (n, F) and `boxes` (n, B) with 1 <= n <= R; zero rows at the end
+    count as padding. For pixels it holds `image` (3, side, side); uint8 is normalised, floats are not.
+    Raises InputError for a missing, damaged or oversized file, wrong shapes and values that are not finite.
+    """
+    path = Path(path)
+    picture = preprocessing["picture"]
+    if picture["kind"] == "pixels":
+        shape = (3, picture["side"], picture["side"])
+        image = _read_arrays(path, ("image",))["image"]
+        if image.shape != shape:
+            raise InputError(f"image in {path} has the shape {image.shape}; this model takes {shape}")
+        if image.dtype == np.uint8:
+            return {"image": normalise(image[None], picture["normalisation"])}
+        return {"image": _finite(image, "image", path)[None]}
+
+    keys = ("regions", "boxes") if picture["boxes"] else ("regions",)
+    arrays = _read_arrays(path, keys)
+    widths = {"regions": picture["features"], "boxes": picture["boxes"]}
+    for key in keys:
+        if arrays[key].ndim != 2 or arrays[key].shape[1] != widths[key]:
+            raise InputError(
+                f"{key} in {path} has the shape {arrays[key].shape}; this model takes (n, {widths[key]})"
+            )
+        if len(arrays[key]) != len(arrays["regions"]):
+            raise InputError(f"{path} has {len(arrays['regions'])} regions but {len(arrays[key])} boxes")
+        arrays[key] = _finite(arrays[key], key, path)
+    filled = np.flatnonzero(arrays["regions"].any(axis=1))
+    count = int(filled[-1]) + 1 if len(filled) else 0
+    if count == 0:
+        raise InputError(f"{path} holds no regions (no row, or only zeros)")
+    if count > picture["regions"]:
+        raise InputError(f"{path} holds {count} regions; this model takes at most {picture['regions']}")
+    inputs = {}
+    for key in keys:
+        inputs[key] = np.zeros((1, picture["regions"], widths[key]), np.float32)
+        inputs[key][0, :count] = arrays[key][:count]
+    inputs["region_mask"] = region_mask(np.array([count]), picture["regions"])
+    return inputs
+
+
+def _finite(values: np.ndarray, key: str, path: Path) -> np.ndarray:
+    """The values as float32; raises InputError for other than real, finite numbers."""
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"{key} in {path} has the type {values.dtype}; numbers are needed")
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{key} in {path} holds values that are not finite (NaN or infinity)")
+    return numbers
+
+
+def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file; the size that each one claims is checked before memory is taken for it."""
+    if not os.path.isfile(path):
+        raise InputError(f"the features {path} do not exist or are not a file")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for key in keys:
+                if f"{key}.npy" not in archive.namelist():
+                    raise InputError(f"{path} has no array {key!r}; this model needs {', '.join(keys)}")
+                with archive.open(f"{key}.npy") as member:
+                    version = np.lib.format.read_magic(member)
+                    read_header = {
+                        (1, 0): np.lib.format.read_array_header_1_0,
+                        (2, 0): np.lib.format.read_array_header_2_0,
+                    }[version]
+                    shape, _, dtype = read_header(member)
+                    size = math.prod(shape) * dtype.itemsize
+                    if size > MAXIMUM_FEATURE_BYTES:
+                        most = MAXIMUM_FEATURE_BYTES >> 20
+                        raise InputError(f"{key} in {path} takes {size >> 20} MiB; at most {most} are read")
+                with archive.open(f"{key}.npy") as member:
+                    arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can fail in the archive, the decompressor or the header
+        raise InputError(f"{path} is not a readable .npz file: {error}") from None
+    return arrays

@@ -1,0 +1,185 @@
+"""Run a job of the runner on a device: send it, run it, read its result."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevqa.devices import Completed, Transport, open_transport
+from edgevqa.devices.targets import Target
+from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
+from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
+from edgevqa.runtimes.runner import RESULT_MARK
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+JOB_NAME = "job.json"
+START_TIMEOUT_S = 120.0
+LOGITS_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the runner reported (`values`) and the files that came back, which live as long as this value."""
+
+    values: Mapping[str, Any]
+    completed: Completed
+
+    def file(self, name: str) -> Path:
+        """A fetched file; raises DeviceError when the runner did not write it."""
+        if name not in self.completed.files:
+            raise DeviceError(f"the runner reported success but did not write {name}")
+        return self.completed.files[name]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A fetched .npy file; raises DeviceError when it is missing or broken."""
+        import numpy as np
+
+        try:
+            array: NDArray[Any] = np.load(self.file(name), allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DeviceError(f"{name} came back broken from the device: {error}") from error
+        return array
+
+
+def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict[str, Path]]:
+    """The program that runs a job on a target, without the job's name, and the files it needs there."""
+    if target.kind != "local":
+        python = target.python or "python3"
+    elif target.python:
+        python = target.python
+    else:
+        python = str(find_python(runtime or "onnxruntime"))
+    return [python, RUNNER.name], {RUNNER.name: RUNNER}
+
+
+def parse_result(stdout: str) -> Mapping[str, Any] | None:
+    """The result at the end of a runner's output, whatever other programs wrote around it."""
+    start = stdout.rfind(RESULT_MARK)
+    if start < 0:
+        return None
+    try:
+        value, _end = json.JSONDecoder().raw_decode(stdout, start + len(RESULT_MARK))
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and "ok" in value else None
+
+
+def _explain(target: Target, completed: Completed) -> str:
+    """Why a runner ended without a result, in one line."""
+    code = completed.exit_code
+    signal = -code if code < 0 else code - 128 if 128 < code < 160 else None
+    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
+    last = f"; its last words: {lines[-1][:300]}" if lines else ""
+    if signal == 9:
+        return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
+    if signal is not None:
+        return f"the runner on {target.name} crashed with signal {signal}{last}"
+    return f"the runner on {target.name} ended with exit code {code} and without a result{last}"
+
+
+def _failure(
+    target: Target, values: Mapping[str, Any], runtime: str | None, files: Mapping[str, Path]
+) -> EdgeVQAError:
+    kind, text = values.get("kind"), f"{target.name}: {values.get('error')}"
+    for remote, path in files.items():
+        text = text.replace(remote, str(path))
+    if kind in ("model", "inputs"):
+        return InputError(text)
+    if kind == "missing_runtime" and runtime is not None and target.kind == "local":
+        return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
+    return DeviceError(text)
+
+
+def run_job(
+    transport: Transport,
+    target: Target,
+    job: Mapping[str, Any],
+    files: Mapping[str, Path],
+    fetch: Sequence[str] = (),
+    timeout_s: float = START_TIMEOUT_S,
+) -> JobResult:
+    """Run one job.
+
+    Args:
+        transport: the way to the target.
+        target: gives the interpreter and, unless the job says otherwise, threads, core mask and delegate.
+        job: see `runner.py`; file names in it are those of `files` and `fetch`.
+        files: name there -> path here.
+        fetch: what the runner writes.
+        timeout_s: seconds for all of it.
+
+    Raises:
+        DeviceError: the device or the runner failed.
+        MissingExtra: the runtime is not installed on this machine.
+        InputError: the runtime refuses the model or the questions.
+    """
+    runtime = job.get("runtime") or None
+    argv, own = runner_command(target, runtime)
+    settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    with tempfile.TemporaryDirectory(prefix="edgevqa-job-") as folder:
+        path = Path(folder) / JOB_NAME
+        path.write_text(json.dumps({**settings, **job}), encoding="utf-8")
+        completed = transport.run([*argv, JOB_NAME], {**own, **files, JOB_NAME: path}, fetch, timeout_s)
+    values = parse_result(completed.stdout)
+    if values is None:
+        raise DeviceError(_explain(target, completed))
+    if not values["ok"]:
+        raise _failure(target, values, runtime, files)
+    return JobResult(values, completed)
+
+
+def probe(
+    target: Target, runtime: str | None = None, transport: Transport | None = None
+) -> Mapping[str, Any]:
+    """What a target is and has, see `runner.probe`; a named runtime is really imported there.
+
+    Raises:
+        DeviceError, MissingExtra: see `run_job`.
+    """
+    return run_job(
+        transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}
+    ).values
+
+
+def run_logits(
+    target: Target,
+    model: Path,
+    inputs: Path,
+    runtime: str,
+    threads: int | None = None,
+    transport: Transport | None = None,
+    timeout_s: float = LOGITS_TIMEOUT_S,
+) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
+    """Run a model on the device over stacked questions.
+
+    Args:
+        target: the device.
+        model: the artifact's file.
+        inputs: a `questions.npz` with n questions.
+        runtime: one of `edgevqa.runtimes.RUNTIMES`.
+        threads: how many; the target's own number by default.
+        transport: a way to the target that is open already.
+        timeout_s: seconds for all of it.
+
+    Returns:
+        logits (n, answers), and what the runner reported.
+
+    Raises:
+        UsageError: the file is for another runtime.
+        DeviceError, MissingExtra, InputError: see `run_job`.
+    """
+    check_format(model, get_runtime(runtime))
+    remote = "model" + model.suffix
+    job: dict[str, Any] = {"mode": "logits", "runtime": runtime, "model": remote, "inputs": "questions.npz"}
+    job |= {"output": "logits.npy", "threads": threads or target.threads}
+    files = {remote: model, "questions.npz": inputs}
+    transport = transport or open_transport(target)
+    result = run_job(transport, target, job, files, ["logits.npy"], timeout_s)
+    return result.array("logits.npy"), result.values

@@ -1,0 +1,225 @@
+"""Target profiles: which device, how it is reached, what runs there, and what counts as good enough.
+
+A profile is a TOML file. The shipped ones are in `targets/` of a checkout, installed in `edgevqa/targets/`.
+A user's own is given by path, or put into `targets/` in the folder of settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import platform
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
+from edgevqa.runtimes import get_runtime
+from edgevqa.storage import config_folder
+
+BASES = ("measured", "emulated", "predicted")
+HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling")
+
+# one entry for each kind of target: the class with its transport, imported when it is used
+TRANSPORTS: Mapping[str, str] = {"local": "edgevqa.devices.local:LocalTransport"}
+KINDS = tuple(TRANSPORTS)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a submodel may cost on a target; None is no limit."""
+
+    p90_ms: float | None = None
+    energy_j: float | None = None
+    memory_mb: float | None = None
+    file_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device profile.
+
+    Attributes:
+        name: of letters, digits, `.`, `_` and `-`; results carry it.
+        description: one line for people.
+        kind: the transport, one of `KINDS`.
+        runtimes: the runtimes to measure, see `edgevqa.runtimes.RUNTIMES`.
+        machine: the architecture that the device has (`x86_64`, `aarch64`); checked before anything runs.
+        host: the address of a device that is reached over a network.
+        serial: the serial number of a device that is reached over adb.
+        python: the Python interpreter on the device; by default each runtime's own on this machine.
+        delegate: what the runtimes compute with.
+        threads: how many threads, unless the command says otherwise.
+        core_mask: the cores to run on, such as `0xf0`; None leaves it to the system.
+        energy_sensor: the name of the sensor that measures energy; None has none.
+        host_checks: which of `HOST_CHECKS` make sense on the device.
+        protocol: the protocol to use unless the command says otherwise.
+        limits: what a submodel may cost.
+        tolerances: largest logit difference over the logit range by precision, if not a CPU's.
+        features: instruction-set features that the device should have, as Linux names them.
+        basis: what its figures are: `measured`, `emulated` or `predicted`.
+        source: the file it was read from.
+    """
+
+    name: str
+    description: str
+    kind: str
+    runtimes: tuple[str, ...]
+    machine: str | None = None
+    host: str | None = None
+    serial: str | None = None
+    python: str | None = None
+    delegate: str = "cpu"
+    threads: int = 1
+    core_mask: str | None = None
+    energy_sensor: str | None = None
+    host_checks: tuple[str, ...] = HOST_CHECKS
+    protocol: str = "quick"
+    limits: Limits = Limits()
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    basis: str = "measured"
+    source: Path | None = None
+
+    def check_this_machine(self) -> None:
+        """Raise DeviceError, in two lines, when the profile means another machine than this one."""
+        here = platform.machine()
+        if self.machine in (None, here):
+            return
+        raise DeviceError(
+            f"target {self.name} is {self.machine}, this machine is {here}, and no host is configured.\n"
+            f"Run the command on such a machine, or write its `kind` ({', '.join(KINDS)}) and `host` into "
+            f"{config_folder() / 'targets' / (self.name + '.toml')}."
+        )
+
+
+_PLAIN = {"str": str, "str | None": str, "int": int, "float | None": float}
+
+
+def _unknown(key: str, known: list[str], where: str) -> UsageError:
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+    return UsageError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def _convert(key: str, value: Any, wanted: str, where: str) -> Any:
+    """A TOML value as the type that a field wants, given as it is written there."""
+    if wanted == "tuple[str, ...]":
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UsageError(f"{where}: {key} should be a list of names, not {value!r}")
+        return tuple(value)
+    plain = _PLAIN.get(wanted)
+    if plain is float and type(value) is int:
+        return float(value)
+    if plain is not None and type(value) is not plain:
+        raise UsageError(f"{where}: {key} should be of type {plain.__name__}, not {value!r}")
+    return value
+
+
+def _values(kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the keys and the types of a table against a dataclass."""
+    fields = {item.name: str(item.type) for item in dataclasses.fields(kind) if item.name != "source"}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise _unknown(key, list(fields), where)
+        values[key] = _convert(key, value, fields[key], where)
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
+            raise UsageError(f"{where}: the key {item.name!r} is missing")
+    return values
+
+
+def _check_choice(value: str, choices: tuple[str, ...], key: str, where: str) -> None:
+    if value not in choices:
+        raise UsageError(f"{where}: {key} {value!r} is not one of {', '.join(choices)}")
+
+
+def parse_target(text: str, where: str, source: Path | None = None) -> Target:
+    """Read a profile; `where` names it in messages.
+
+    Raises:
+        UsageError: a key is unknown (the nearest known one is named) or missing, or a value makes no sense.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is not TOML: {error}") from None
+    values = _values(Target, table, where)
+    for key in ("limits", "tolerances"):
+        if not isinstance(values.get(key, {}), dict):
+            raise UsageError(f"{where}: {key} should be a table [{key}]")
+    values["limits"] = Limits(**_values(Limits, values.get("limits", {}), f"{where} [limits]"))
+    for precision, tolerance in values.get("tolerances", {}).items():
+        if type(tolerance) not in (int, float) or not tolerance > 0:
+            raise UsageError(
+                f"{where} [tolerances]: {precision} should be a positive number, not {tolerance!r}"
+            )
+    target = Target(**values, source=source)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", target.name):
+        raise UsageError(f"{where}: name {target.name!r} should hold only letters, digits, '.', '_' and '-'")
+    _check_choice(target.kind, KINDS, "kind", where)
+    _check_choice(target.basis, BASES, "basis", where)
+    for check in target.host_checks:
+        _check_choice(check, HOST_CHECKS, "host_checks", where)
+    if not target.runtimes:
+        raise UsageError(f"{where}: runtimes should name at least one runtime")
+    for runtime in target.runtimes:
+        try:
+            get_runtime(runtime)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    if target.threads < 1:
+        raise UsageError(f"{where}: threads should be at least 1, not {target.threads}")
+    if target.core_mask is not None and not re.fullmatch(r"0x0*[1-9a-fA-F][0-9a-fA-F]*", target.core_mask):
+        raise UsageError(
+            f'{where}: core_mask should be a hexadecimal mask such as "0xf0", not {target.core_mask!r}'
+        )
+    return target
+
+
+def profile_folder() -> Path:
+    """The folder of the shipped profiles: in an installed package or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "targets", package.parent / "targets"):
+        if any(folder.glob("*.toml")):
+            return folder
+    raise EnvironmentFailure(f"the target profiles are missing from {package}; install edgevqa again")
+
+
+def find_profiles() -> dict[str, Path]:
+    """Every known profile by name; a user's own replaces a shipped one of the same name."""
+    folders = (profile_folder(), config_folder() / "targets")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """A profile by name, or by the path of a TOML file.
+
+    Raises:
+        UsageError: there is no such profile (the nearest name is given), or it makes no sense.
+        InputError: the file cannot be read.
+    """
+    text = str(name_or_path)
+    if text.endswith(".toml") or "/" in text:
+        path = Path(text)
+    else:
+        known = find_profiles()
+        if text not in known:
+            near = difflib.get_close_matches(text, known, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(
+                f"unknown target {text!r}; {hint}Known: {', '.join(sorted(known))}; or give a .toml file"
+            )
+        path = known[text]
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"the target profile {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the target profile {path}: {error}") from None
+    return parse_target(content, str(path), path)

@@ -1,0 +1,209 @@
+"""Measure artifacts on a target: gate first, then fresh processes in turn, and never the same cell twice.
+
+A round runs each unfinished cell once, in a process of its own; the next round starts one cell later. Every
+finished process is on disk before the next one starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevqa.devices import Target, Transport, open_transport
+from edgevqa.devices.jobs import run_job
+from edgevqa.errors import DeviceError, InputError, UsageError
+from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
+from edgevqa.measure.environment import find_environment
+from edgevqa.measure.parts import Part, Parts, write_samples
+from edgevqa.measure.protocols import Protocol, get_protocol
+from edgevqa.measure.record import RECORDS_NAME, Record, read_records
+from edgevqa.measure.rows import base_record, findings_of, measured_record, verdict_fields
+from edgevqa.progress import Progress, Silent
+from edgevqa.storage import append_line, folder_lock, remove_leftovers
+
+PARTS_NAME = "parts"
+RETRIES = 2  # of a process during which the machine was busy with something else
+
+
+class Bench:
+    """One call of `bench`."""
+
+    def __init__(
+        self, target: Target, protocol: Protocol, results: Path, transport: Transport, progress: Progress
+    ) -> None:
+        self.target, self.protocol, self.results = target, protocol, results
+        self.transport, self.progress = transport, progress
+        self.parts_folder = results / PARTS_NAME / target.name
+
+    def write(self, cell: Cell, record: Record) -> None:
+        """Add a row to the results."""
+        append_line(self.results / RECORDS_NAME, record.to_line())
+        cell.record = record
+
+    def write_unmeasured(self, cell: Cell, reason: str) -> None:
+        """Add a row that says why there are no figures, unless the last one says the same."""
+        record = dataclasses.replace(
+            base_record(cell, self.target, self.protocol), validity=f"invalid: {reason}"
+        )
+        old = cell.record
+        if old is None or (old.n, old.validity, old.artifact) != (0, record.validity, record.artifact):
+            self.write(cell, record)
+
+    def finished(self, cell: Cell, retry_invalid: bool) -> bool:
+        """Whether a cell needs no measurement; a row whose verdict has changed since is written again."""
+        if cell.verdict["gate"] == "failed":
+            self.write_unmeasured(cell, f"gate failed: {cell.verdict['gate_reason']}")
+            return True
+        old = cell.record
+        if old is None or old.n == 0 or old.gate == "failed" or (retry_invalid and not old.is_valid):
+            return False
+        renewed = dataclasses.replace(old, artifact=str(cell.artifact.folder), **cell.verdict)
+        if renewed != old:
+            self.write(cell, renewed)
+        return True
+
+    def parts_of(self, cell: Cell) -> Parts:
+        """What is already there of a cell."""
+        return Parts(self.parts_folder, cell.experiment, self.protocol.processes)
+
+    def run_process(self, cell: Cell) -> Part:
+        """Time a cell in one fresh process; once more while the machine was busy with something else."""
+        remote = "model" + cell.artifact.file.suffix
+        job: dict[str, Any] = {"mode": "time", "runtime": cell.runtime, "model": remote}
+        job |= {"inputs": "questions.npz", "threads": cell.threads, "samples": "samples.npy"}
+        job |= self.protocol.job()
+        files = {remote: cell.artifact.file, "questions.npz": cell.artifact.reference_inputs}
+        for attempt in range(1 + RETRIES):
+            self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
+            result = run_job(
+                self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s
+            )
+            part = Part(result.values, result.array("samples.npy"))
+            if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
+                break
+        return part
+
+    def advance(self, cell: Cell, number: int) -> None:
+        """Run process `number` of a cell if it is not done, and write the record after the last one."""
+        if cell.parts is None:
+            return
+        if number not in cell.parts.found:
+            try:
+                cell.parts.save(number, self.run_process(cell))
+            except (DeviceError, InputError) as error:
+                cell.parts = None
+                self.write_unmeasured(cell, f"not measured: {error}")
+                return
+        if len(cell.parts.found) == self.protocol.processes:
+            peak = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            record = measured_record(cell, self.target, self.protocol, peak)
+            samples = np.concatenate([part.samples for part in cell.parts.in_order()])
+            write_samples(self.results / str(record.samples), samples)
+            self.write(cell, record)
+            cell.parts.remove()
+            cell.parts = None
+
+    def find_cells(
+        self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Sequence[int]
+    ) -> list[Cell]:
+        """Every cell, with the last record of each that has one.
+
+        Raises:
+            UsageError: no artifact fits, or there are more threads than cores.
+        """
+        fits = [(artifact, fitting_runtimes(artifact, self.target, runtimes)) for artifact in artifacts]
+        names = list(dict.fromkeys(name for _artifact, fitting in fits for name in fitting))
+        if not names:
+            asked = ", ".join(runtimes or self.target.runtimes)
+            raise UsageError(
+                f"no artifact for {asked} among {len(fits)}; export one, or name another runtime"
+            )
+        places = {name: find_environment(self.target, name, self.transport, self.results) for name in names}
+        mask = self.target.core_mask
+        cores = int(mask, 16).bit_count() if mask else places[names[0]].cores
+        if min(threads) < 1 or max(threads) > cores:
+            raise UsageError(
+                f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}"
+            )
+        known = {record.experiment_id: record for record in read_records(self.results / RECORDS_NAME)}
+        cells: dict[str, Cell] = {}
+        for artifact, fitting in fits:
+            for name, count in itertools.product(fitting, threads):
+                experiment = experiment_id(artifact, self.target, places[name], count, self.protocol)
+                cell = Cell(artifact, name, count, places[name], experiment, record=known.get(experiment))
+                cells.setdefault(experiment, cell)
+        return list(cells.values())
+
+
+def bench(
+    artifacts: Sequence[ArtifactLike],
+    target: Target,
+    *,
+    gate: Gate,
+    results: Path,
+    runtimes: Sequence[str] | None = None,
+    protocol: Protocol | str | None = None,
+    threads: Sequence[int] | None = None,
+    retry_invalid: bool = True,
+    progress: Progress | None = None,
+    transport: Transport | None = None,
+) -> list[Record]:
+    """Measure every artifact in every runtime of a target that it is intended for.
+
+    Finished cells are not measured again, so that a second call goes on where a killed one stopped. A failed
+    gate, and a cell that cannot be measured, become rows without figures that say why.
+
+    Args:
+        artifacts: see `edgevqa.export.manifest.Artifact`.
+        target: where.
+        gate: judges an artifact in a runtime on a target; it is asked for each before anything is timed, and
+            should remember its verdicts.
+        results: the folder of the results.
+        runtimes: which of `edgevqa.runtimes.RUNTIMES`; the target's by default.
+        protocol: how long and how often; the target's by default.
+        threads: numbers of threads to measure with; the target's by default.
+        retry_invalid: whether cells whose last row is invalid are measured again.
+        progress: told about every gate and every process.
+        transport: a way to the target that is open already.
+
+    Returns:
+        one record for each cell.
+
+    Raises:
+        UsageError: nothing fits, or a runtime, a protocol or the threads make no sense.
+        DeviceError: the target cannot be reached or lacks a runtime.
+        EnvironmentFailure: the results cannot be written, or another bench of this target writes them.
+    """
+    chosen = protocol if isinstance(protocol, Protocol) else get_protocol(protocol or target.protocol)
+    progress = progress or Silent()
+    work = Bench(target, chosen, results, transport or open_transport(target), progress)
+    with folder_lock(work.parts_folder, "bench"):
+        remove_leftovers(work.parts_folder)
+        cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+        progress.start(f"measuring on {target.name}", len(cells) * (1 + chosen.processes))
+        try:
+            verdicts: dict[tuple[Path, str], dict[str, Any]] = {}
+            for cell in cells:
+                progress.step(f"gate: {cell.name}", 0)
+                key = (cell.artifact.folder, cell.runtime)
+                if key not in verdicts:
+                    verdicts[key] = verdict_fields(gate, cell.artifact, cell.runtime, target)
+                cell.verdict = verdicts[key]
+                if work.finished(cell, retry_invalid):
+                    work.parts_of(cell).remove()  # left over when a bench was killed right after its record
+                else:
+                    cell.parts = work.parts_of(cell)
+                progress.step(cell.name)
+            for number in range(chosen.processes):
+                shift = number % max(len(cells), 1)
+                for cell in cells[shift:] + cells[:shift]:
+                    work.advance(cell, number)
+                    progress.step(cell.name)
+        finally:
+            progress.finish()
+    return [cell.record for cell in cells if cell.record is not None]

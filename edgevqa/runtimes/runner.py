@@ -1,0 +1,603 @@
+"""The one file that runs where the model runs; it needs only numpy and a runtime, for gating and for timing.
+
+    python runner.py JOB.json
+
+The job is a JSON object; its file names are relative to the working folder. The last line on standard output
+is `EDGEVQA-RESULT {json}`; a failure is `{"ok": false, "error": ..., "kind": ...}` with exit code 3. Modes:
+
+    logits  run every question once, write the logits (n, answers) as float32
+    time    load, first inference, warm-up, a loop over the questions in turn; write the nanoseconds of each
+    peak    fp32 matrix products with numpy, the speed that percent of peak refers to
+    probe   what this machine is and has
+
+It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. MB are 1e6 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import glob
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+from array import array as packed
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+RESULT_MARK = "EDGEVQA-RESULT "
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+MATRIX_SIZE = 1024
+MATRIX_SECONDS = 0.5
+
+Specs = dict[str, tuple[tuple[Any, ...], str]]
+Inputs = dict[str, Any]
+
+
+class RunnerError(Exception):
+    """A failure with its kind: `job`, `missing_runtime`, `delegate`, `model`, `inputs`, `run` or `write`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+# Runtimes
+
+
+class OnnxRuntime:
+    """ONNX Runtime's CPU provider with explicit threads."""
+
+    module = "onnxruntime"
+    package = "onnxruntime"
+
+    def __init__(self, module: Any, model: str, threads: int, delegate: str) -> None:
+        if delegate != "cpu":
+            raise RunnerError("delegate", f"onnxruntime is driven on the CPU only, not on {delegate!r}")
+        options = module.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        provider = "CPUExecutionProvider"
+        self.session = module.InferenceSession(model, options, providers=[provider])
+        if self.session.get_providers()[0] != provider:
+            raise RunnerError("delegate", f"asked for {provider}, got {self.session.get_providers()[0]}")
+        kinds = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+        self.inputs: Specs = {
+            item.name: (tuple(item.shape), kinds.get(item.type, item.type[len("tensor(") : -1]))
+            for item in self.session.get_inputs()
+        }
+        self.output = only_output([item.name for item in self.session.get_outputs()])
+
+    def run(self, inputs: Inputs) -> Any:
+        """Logits (1, answers) of the inputs of one question."""
+        return self.session.run([self.output], inputs)[0]
+
+    def facts(self) -> dict[str, Any]:
+        """What really ran."""
+        provider = self.session.get_providers()[0]
+        return {"delegate": provider, "fully_accelerated": None, "coverage_percent": None, "partitions": None}
+
+
+class LiteRT:
+    """LiteRT's interpreter; its CPU path is the XNNPACK delegate with explicit threads.
+
+    The interpreter is used rather than a signature runner, which allocates all tensors again in every call.
+    """
+
+    module = "ai_edge_litert.interpreter"
+    package = "ai-edge-litert"
+
+    def __init__(self, module: Any, model: str, threads: int, delegate: str) -> None:
+        if delegate != "cpu":
+            raise RunnerError("delegate", f"{self.package} is driven on the CPU only, not on {delegate!r}")
+        self.interpreter = module.Interpreter(model_path=model, num_threads=threads)
+        self.interpreter.allocate_tensors()
+        # the signature carries the names of the exporter; the order of a file's tensors may be any
+        key = next(iter(self.interpreter.get_signature_list()), None)
+        signature = self.interpreter.get_signature_runner(key)
+        inputs, outputs = signature.get_input_details(), signature.get_output_details()
+        del signature  # while it lives, the interpreter refuses to run
+        self.inputs: Specs = {
+            name: (tuple(int(size) for size in item["shape"]), item["dtype"].__name__)
+            for name, item in inputs.items()
+        }
+        self.indices = {name: int(item["index"]) for name, item in inputs.items()}
+        self.output = int(outputs[only_output(list(outputs))]["index"])
+
+    def run(self, inputs: Inputs) -> Any:
+        """Logits (1, answers) of the inputs of one question."""
+        for name, index in self.indices.items():
+            self.interpreter.set_tensor(index, inputs[name])
+        self.interpreter.invoke()
+        return self.interpreter.get_tensor(self.output)
+
+    def facts(self) -> dict[str, Any]:
+        """Which share of the file's operators XNNPACK took over, and in how many pieces.
+
+        The interpreter lists the file's operators and the delegate's together. Those that still run are found
+        by walking back from the output, where a delegate's result replaces the operators it stands for.
+        """
+        nodes = self.interpreter._get_ops_details()
+        delegates = {node["index"] for node in nodes if node["op_name"] == "DELEGATE"}
+        by_index = {node["index"]: node for node in nodes}
+        producer = {}
+        for node in sorted(nodes, key=lambda node: node["index"] in delegates):
+            for tensor in node["outputs"]:
+                producer[int(tensor)] = node["index"]
+        running, waiting = set(), [self.output]
+        while waiting:
+            index = producer.get(waiting.pop())
+            if index is not None and index not in running:
+                running.add(index)
+                waiting += [int(tensor) for tensor in by_index[index]["inputs"]]
+        total = len(nodes) - len(delegates)
+        covered = 100.0 * (1 - len(running - delegates) / max(total, 1)) if delegates else 0.0
+        return {
+            "delegate": "XNNPACK" if delegates else "built-in kernels",
+            "fully_accelerated": covered == 100.0,
+            "coverage_percent": round(covered, 2),
+            "partitions": len(delegates),
+        }
+
+
+class TFLiteRuntime(LiteRT):
+    """tflite-runtime, the predecessor of LiteRT with the same interface."""
+
+    module = "tflite_runtime.interpreter"
+    package = "tflite-runtime"
+
+
+ADAPTERS: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRT, "tflite_runtime": TFLiteRuntime}
+
+
+def only_output(names: list[str]) -> str:
+    """The output called `logits`, or the only one."""
+    if "logits" in names:
+        return "logits"
+    if len(names) == 1:
+        return names[0]
+    raise RunnerError("model", f"no output called logits among {', '.join(names)}")
+
+
+def import_runtime(name: str) -> Any:
+    """Import a runtime's module; the import is timed apart from the loading of a model."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    adapter = ADAPTERS[name]
+    try:
+        return importlib.import_module(adapter.module)
+    except ImportError as error:
+        raise RunnerError("missing_runtime", f"{adapter.package} cannot be imported here: {error}") from error
+
+
+def open_model(name: str, module: Any, model: str, threads: int, delegate: str = "cpu") -> Any:
+    """Load a model file: the adapter with `inputs` (name: shape, type), `run(inputs)` and `facts()`."""
+    if not os.path.isfile(model):
+        raise RunnerError("model", f"the model file {model} does not exist")
+    try:
+        return ADAPTERS[name](module, model, threads, delegate)
+    except RunnerError:
+        raise
+    except Exception as error:  # every runtime has its own exceptions for a broken file
+        package = ADAPTERS[name].package
+        raise RunnerError("model", f"{package} cannot open {model}: {one_line(error)}") from error
+
+
+def fit(name: str, array: Any, shape: tuple[Any, ...], kind: str) -> Any:
+    """Stacked inputs (n, ...) as the model wants them; a picture is turned from NCHW to NHWC if need be.
+
+    Raises:
+        RunnerError: the type or the shape is another one.
+    """
+    if array.dtype.name != kind:
+        raise RunnerError("inputs", f"input {name!r} should be {kind}, the questions have {array.dtype.name}")
+
+    def agrees(given: tuple[int, ...]) -> bool:
+        fixed = [axis for axis in range(1, len(shape)) if isinstance(shape[axis], int) and shape[axis] >= 0]
+        return len(given) == len(shape) and all(given[axis] == shape[axis] for axis in fixed)
+
+    if agrees(array.shape):
+        return array
+    if array.ndim == 4 and agrees(tuple(array.shape[axis] for axis in (0, 2, 3, 1))):
+        return array.transpose(0, 2, 3, 1).copy()
+    have = [1, *array.shape[1:]]
+    raise RunnerError(
+        "inputs", f"input {name!r} should have the shape {list(shape)}, the questions have {have}"
+    )
+
+
+def select(specs: Specs, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays that the model wants, each fitted; raises RunnerError when one is missing."""
+    missing = [name for name in specs if name not in arrays]
+    if missing:
+        have = ", ".join(arrays)
+        raise RunnerError("inputs", f"the model wants {', '.join(missing)}; the questions have {have}")
+    return {name: fit(name, arrays[name], shape, kind) for name, (shape, kind) in specs.items()}
+
+
+# What the machine is, and the state it is in
+
+
+def read(path: str) -> str | None:
+    """The text of one of the kernel's files, or None."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip("\0 \n")
+    except OSError:
+        return None
+
+
+def read_number(path: str) -> float | None:
+    """The number in one of the kernel's files, or None."""
+    try:
+        return float(read(path) or "")
+    except ValueError:
+        return None
+
+
+def allowed_cores() -> list[int]:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def memory(field: str) -> float | None:
+    """A field of this process's memory in MB: `VmRSS` now, `VmHWM` at its peak."""
+    for line in (read("/proc/self/status") or "").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def forget_peak() -> None:
+    """Let the peak memory start anew, so that reading the questions is not counted as the model's."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as stream:
+        stream.write("5")
+
+
+def core_times() -> tuple[float, float] | None:
+    """Seconds that the cores this process may use were busy, and that the hypervisor stole from them."""
+    names = {f"cpu{core}" for core in allowed_cores()}
+    busy, stolen, tick = 0, 0, os.sysconf("SC_CLK_TCK")
+    lines = [line.split() for line in (read("/proc/stat") or "").splitlines()]
+    for fields in lines:
+        if fields and fields[0] in names:
+            user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields[1:9])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+    return (busy / tick, stolen / tick) if lines else None
+
+
+def waited_seconds() -> float | None:
+    """Seconds that the threads of this process were ready but had no core."""
+    texts = [read(path) for path in glob.glob("/proc/self/task/*/schedstat")]
+    values = [int(text.split()[1]) for text in texts if text]
+    return sum(values) / 1e9 if values else None
+
+
+def known(values: Iterable[float | None]) -> list[float]:
+    """The values that could be read."""
+    return [value for value in values if value is not None]
+
+
+def turbo_state() -> bool | None:
+    """Whether clocks above the nominal one are allowed."""
+    no_turbo = read("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    boost = read("/sys/devices/system/cpu/cpufreq/boost")
+    if no_turbo is not None:
+        return no_turbo == "0"
+    return None if boost is None else boost == "1"
+
+
+def host_state() -> dict[str, Any]:
+    """What may spoil a measurement, as it is now; what cannot be read is null."""
+    cpu = "/sys/devices/system/cpu/"
+    policies = [f"{cpu}cpu{core}/cpufreq/" for core in allowed_cores()]
+    clocks = known(read_number(path + "scaling_cur_freq") for path in policies)
+    governors = sorted({read(path + "scaling_governor") or "" for path in policies} - {""})
+    degrees = known(read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"))
+    degrees = [value / 1000 for value in degrees if 0 < value < 200_000]
+    throttles = known(
+        read_number(path) for path in glob.glob(cpu + "cpu*/thermal_throttle/core_throttle_count")
+    )
+    firmware = read("/sys/devices/platform/soc/soc:firmware/get_throttled")
+    quota = [line.split() for line in (read("/sys/fs/cgroup/cpu.stat") or "").splitlines()]
+    stopped = [int(fields[1]) / 1e6 for fields in quota if fields[0] == "throttled_usec"]
+    load = read("/proc/loadavg")
+    times = core_times()
+    return {
+        "monotonic_s": time.monotonic(),
+        "cores": len(policies),
+        "governor": "+".join(governors) or None,
+        "clock_mhz": sum(clocks) / len(clocks) / 1000 if clocks else None,
+        "turbo": turbo_state(),
+        "load_average": float(load.split()[0]) if load else None,
+        "temperature_c": max(degrees) if degrees else None,
+        "throttle_count": sum(throttles) if throttles else None,
+        "throttled_now": bool(int(firmware, 16) & 0xF) if firmware else None,
+        "quota_stopped_s": stopped[0] if stopped else None,
+        "busy_s": times[0] if times else None,
+        "stolen_s": times[1] if times else None,
+        "waited_s": waited_seconds(),
+        "own_s": time.process_time(),
+    }
+
+
+FEATURES = ("sse4_2", "avx", "fma", "f16c", "amx", "asimd", "fphp", "i8mm", "bf16", "sve", "sme")
+
+
+def package_version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def probe() -> dict[str, Any]:
+    """What this machine is, and the versions of what is installed for this Python."""
+    facts: dict[str, str] = {}
+    for line in (read("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip().lower(), value.strip())
+    flags = set((facts.get("flags") or facts.get("features") or "").split())
+    part = " ".join(facts[key] for key in ("cpu implementer", "cpu part") if key in facts)
+    lines = (read("/proc/meminfo") or "").splitlines()
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemTotal")]
+    highest = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
+    maximum = [read_number(highest.format(core)) for core in allowed_cores()]
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "board": read("/sys/firmware/devicetree/base/model"),
+        "cpu_model": facts.get("model name") or part or None,
+        "features": sorted(flag for flag in flags if flag.startswith(FEATURES)),
+        "cores": os.cpu_count(),
+        "core_mask": hex(sum(1 << core for core in allowed_cores())),
+        "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],
+        "memory_mb": int(kilobytes[0]) * 1024 / 1e6 if kilobytes else None,
+        "python": platform.python_version(),
+        "numpy": package_version("numpy"),
+        "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
+        "host": host_state(),
+    }
+
+
+# Modes
+
+
+def load_questions(path: str) -> tuple[dict[str, Any], int]:
+    """The stacked inputs of a `questions.npz` (labels and texts left out) and how many there are."""
+    import numpy
+
+    try:
+        with numpy.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name not in ("labels", "texts")}
+    except Exception as error:
+        raise RunnerError("inputs", f"cannot read the questions in {path}: {one_line(error)}") from error
+    counts = {len(array) for array in arrays.values() if array.ndim}
+    if len(counts) != 1 or 0 in counts or any(array.ndim == 0 for array in arrays.values()):
+        raise RunnerError("inputs", f"{path} does not hold one and the same number of rows for every input")
+    return arrays, counts.pop()
+
+
+class Loaded:
+    """A model with its questions, and what loading it cost."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        name, threads = job["runtime"], job["threads"]
+        start = time.perf_counter()
+        module = import_runtime(name)
+        import_ms = (time.perf_counter() - start) * 1e3
+        arrays, self.count = load_questions(job["inputs"])
+        gc.collect()
+        forget_peak()
+        before = memory("VmRSS")
+        start = time.perf_counter()
+        self.model = open_model(name, module, job["model"], threads, job.get("delegate", "cpu"))
+        load_ms = (time.perf_counter() - start) * 1e3
+        arrays = select(self.model.inputs, arrays)
+        rows = range(self.count)
+        self.rows = [{key: array[row : row + 1] for key, array in arrays.items()} for row in rows]
+        start = time.perf_counter()
+        self.first = self.run(0)
+        first_ms = (time.perf_counter() - start) * 1e3
+        version = package_version(ADAPTERS[name].package) or getattr(module, "__version__", "unknown")
+        self.costs = {
+            "runtime": name,
+            "runtime_version": version,
+            "threads": threads,
+            "import_ms": import_ms,
+            "load_ms": load_ms,
+            "first_inference_ms": first_ms,
+            "baseline_rss_mb": before,
+            **self.model.facts(),
+        }
+
+    def run(self, row: int) -> Any:
+        """Logits of one question; raises RunnerError when the runtime fails."""
+        try:
+            return self.model.run(self.rows[row])
+        except Exception as error:
+            raise RunnerError("run", f"inference failed on question {row}: {one_line(error)}") from error
+
+    def result(self) -> dict[str, Any]:
+        """What is reported in every mode; call it last, for the peak of the memory."""
+        import numpy
+
+        peak, before = memory("VmHWM"), self.costs["baseline_rss_mb"]
+        model = peak - before if peak is not None and before is not None else None
+        return {
+            "ok": True,
+            **self.costs,
+            "peak_rss_mb": peak,
+            "model_rss_mb": model,
+            "python": platform.python_version(),
+            "numpy": numpy.__version__,
+            "machine": platform.machine(),
+        }
+
+
+def save(path: str, array: Any) -> None:
+    """Write an array as .npy; raises RunnerError when the disk refuses."""
+    import numpy
+
+    try:
+        with open(path, "wb") as stream:
+            numpy.save(stream, array)
+    except OSError as error:
+        raise RunnerError("write", f"cannot write {path}: {error.strerror}") from error
+
+
+def run_logits(job: dict[str, Any]) -> dict[str, Any]:
+    """Mode `logits`: every question once."""
+    import numpy
+
+    loaded = Loaded(job)
+    logits = numpy.concatenate([loaded.run(row) for row in range(loaded.count)]).astype(numpy.float32)
+    save(job["output"], logits)
+    return {**loaded.result(), "n": len(logits)}
+
+
+def run_time(job: dict[str, Any]) -> dict[str, Any]:
+    """Mode `time`: one query after another, each from the inputs as arrays to the logits as an array."""
+    import numpy
+
+    loaded = Loaded(job)
+    rows, run, clock = loaded.rows, loaded.model.run, time.perf_counter_ns
+    done, start = 0, time.perf_counter()
+    while done < job["warmup_queries"] or time.perf_counter() - start < job["warmup_seconds"]:
+        loaded.run(done % loaded.count)
+        done += 1
+    samples = packed("q")  # 8 bytes each, so that a long run does not show in the memory
+    queries, count = job["minimum_queries"], loaded.count
+    shortest, longest = int(job["minimum_seconds"] * 1e9), int(job["maximum_seconds"] * 1e9)
+    gc.collect()
+    gc.disable()
+    before = host_state()
+    began = now = clock()
+    while (len(samples) < queries or now - began < shortest) and now - began < longest:
+        inputs = rows[len(samples) % count]
+        start_ns = clock()
+        run(inputs)
+        now = clock()
+        samples.append(now - start_ns)
+    after = host_state()
+    gc.enable()
+    save(job["samples"], numpy.frombuffer(samples, numpy.int64))
+    window = {"loop_started_ns": began, "loop_ended_ns": now, "host_before": before, "host_after": after}
+    return {**loaded.result(), "n": len(samples), **window}
+
+
+def run_peak(job: dict[str, Any]) -> dict[str, Any]:
+    """Mode `peak`: the best of many fp32 products of two square matrices, in GFLOP/s."""
+    import numpy
+
+    generator = numpy.random.default_rng(0)
+    left, right = (generator.random((MATRIX_SIZE, MATRIX_SIZE), numpy.float32) for _ in range(2))
+    product, best = numpy.empty_like(left), float("inf")
+    numpy.matmul(left, right, out=product)
+    stop = time.perf_counter() + MATRIX_SECONDS
+    while time.perf_counter() < stop:
+        start = time.perf_counter()
+        numpy.matmul(left, right, out=product)
+        best = min(best, time.perf_counter() - start)
+    gflops = 2 * MATRIX_SIZE**3 / best / 1e9
+    return {"ok": True, "gflops": gflops, "threads": job["threads"], "numpy": numpy.__version__}
+
+
+def run_probe(job: dict[str, Any]) -> dict[str, Any]:
+    """Mode `probe`: what this machine is; a runtime that the job names is really imported."""
+    if job.get("runtime"):
+        import_runtime(job["runtime"])
+    return {"ok": True, **probe()}
+
+
+MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "logits": run_logits,
+    "time": run_time,
+    "peak": run_peak,
+    "probe": run_probe,
+}
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line without its traceback."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def pin(mask: str | None) -> None:
+    """Keep this process on the cores of a mask such as `0xf0`."""
+    if mask is None:
+        return
+    bits = int(mask, 16)
+    wanted = {core for core in range(bits.bit_length()) if bits >> core & 1}
+    offered = allowed_cores()
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setaffinity(0, wanted)
+    if set(allowed_cores()) != wanted:
+        raise RunnerError("job", f"cannot run on the cores of mask {mask}; this device offers {offered}")
+
+
+def end_with(parent: str | None) -> None:
+    """Let the kernel end this process with the process that started it, however that ends."""
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+    import signal
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):
+        sys.exit(3)
+
+
+def run_job(path: str) -> dict[str, Any]:
+    """Read and run a job; a failure becomes a result that says so."""
+    try:
+        try:
+            with open(path, encoding="utf-8") as stream:
+                job = json.load(stream)
+            mode, threads = MODES[job["mode"]], int(job.get("threads", 1))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunnerError("job", f"the job {path} is not usable: {one_line(error)}") from error
+        if threads < 1 or (job["mode"] in ("logits", "time") and job.get("runtime") not in ADAPTERS):
+            raise RunnerError("job", f"no such runtime or threads: {job.get('runtime')!r}, {threads}")
+        job["threads"] = threads
+        for variable in THREAD_VARIABLES:  # before numpy and the runtimes read them
+            os.environ[variable] = str(threads)
+        pin(job.get("core_mask"))
+        return mode(job)
+    except RunnerError as error:
+        return {"ok": False, "error": str(error), "kind": error.kind}
+    except MemoryError:
+        return {"ok": False, "error": "the memory of this device does not suffice", "kind": "run"}
+    except KeyError as error:
+        return {"ok": False, "error": f"the job lacks {error}", "kind": "job"}
+    except Exception as error:
+        return {"ok": False, "error": f"{type(error).__name__}: {one_line(error)}", "kind": "run"}
+
+
+def main() -> int:
+    """Run the job named on the command line and print its result."""
+    if len(sys.argv) != 2:
+        print("usage: python runner.py JOB.json", file=sys.stderr)
+        return 2
+    end_with(os.environ.get("EDGEVQA_PARENT"))
+    result = run_job(sys.argv[1])
+    # a library may have left a line unfinished
+    print("\n" + RESULT_MARK + json.dumps(result), flush=True)
+    return 0 if result["ok"] else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The training loop: resumable to the exact step, on a CPU or one GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgevqa.errors import InputError, UsageError
+from edgevqa.models.mcan import MCAN
+from edgevqa.progress import Progress, Silent
+from edgevqa.storage import read_json, write_bytes, write_json
+from edgevqa.training.batches import Batches, Questions, to_tensors
+from edgevqa.training.recipe import Recipe
+from edgevqa.training.stages import Stage
+
+Evaluate = Callable[[int], str]
+"""Called at milestones with the steps done; returns a line for the log."""
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """How often a run saves its state, tells its loss and is evaluated, in steps."""
+
+    save: int = 250
+    tell: int = 50
+    evaluate: int = 2000
+
+
+def _identity(stage: Stage, recipe: Recipe, split: Questions) -> str:
+    """A hash of what must not change between the parts of one run."""
+    described = {
+        "stage": type(stage).__name__,
+        "recipe": recipe.to_dict(),
+        "config": stage.model.config.to_dict(),
+        "questions": len(split),
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _load_state(path: Path, identity: str, model: MCAN, optimizer: torch.optim.Optimizer) -> int:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} is not a readable training state ({error}); remove it to start again") from error
+    if state["identity"] != identity:
+        raise UsageError(
+            f"{path} is the state of a run with other settings; repeat its command, or choose another --out folder"
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _save_state(path: Path, identity: str, step: int, model: MCAN, optimizer: torch.optim.Optimizer) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {"identity": identity, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def choose_device(name: str) -> torch.device:
+    """"cpu", "cuda", or "auto": a GPU where there is one. Raises UsageError for a GPU that is not there."""
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name == "cuda" and not available:
+        raise UsageError("--device cuda: PyTorch sees no GPU here; use --device cpu")
+    return torch.device(name)
+
+
+def train(
+    stage: Stage,
+    recipe: Recipe,
+    split: Questions,
+    folder: Path,
+    *,
+    name: str,
+    device: torch.device | None = None,
+    milestones: Milestones | None = None,
+    evaluate: Evaluate | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """Train a stage to its end and return the weights, on the CPU.
+
+    A run that was stopped goes on at the step of its last saved state and makes the same weights as one that was
+    not: the order of the questions, dropout and the choice of submodels depend on seed and step alone.
+
+    Args:
+        stage: what a step does.
+        recipe: how many steps, how fast.
+        split: the training questions.
+        folder: where `<name>.state.pt` and `<name>.log.jsonl` are kept.
+        name: of the stage, for the files and the log.
+        device: where to train.
+        milestones: how often to save, tell and evaluate.
+        evaluate: called every `milestones.evaluate` steps and at the end.
+        tell: receives a line of progress now and then.
+        progress: receives every step.
+
+    Raises:
+        UsageError: the folder holds the state of a run with other settings.
+        InputError: the state is unreadable.
+    """
+    device = device or torch.device("cpu")
+    milestones = milestones or Milestones()
+    progress = progress or Silent()
+    model = stage.model.to(device).train()
+    fused = {"fused": True}
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=recipe.weight_decay, **fused
+    )
+    identity = _identity(stage, recipe, split)
+    state_path = folder / f"{name}.state.pt"
+    first = _load_state(state_path, identity, model, optimizer) if state_path.exists() else 0
+    batches = Batches(split, recipe.batch, recipe.seed)
+    answers = torch.from_numpy(split.answers)
+    history_path = folder / f"{name}.history.json"
+    history = read_json(history_path) if history_path.exists() else []
+    history = [entry for entry in history if entry["step"] <= first]
+    progress.start(f"training {name}", recipe.steps)
+    if first:
+        progress.step(f"{name}: resumed at step {first}", first)
+    started, losses = time.monotonic(), []
+    for step in range(first, recipe.steps):
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
+        indices = batches.indices(step)
+        inputs = to_tensors(split.model_inputs(indices), device)
+        optimizer.zero_grad()
+        losses.append(stage.backward(step, indices, inputs, answers[indices].to(device)))
+        optimizer.step()
+        done = step + 1
+        last = done == recipe.steps
+        if done % milestones.tell == 0 or last:
+            loss = sum(losses) / len(losses)
+            rate = (done - first) * batches.batch / (time.monotonic() - started)
+            left = (recipe.steps - done) * batches.batch / rate
+            line = f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, {left / 60:.0f} min left"
+            progress.step(line, 0)
+            tell(line)
+            history.append({"step": done, "loss": loss, "rate": recipe.rate(step)})
+            losses = []
+        progress.step("", 1)
+        if evaluate is not None and (done % milestones.evaluate == 0 or last):
+            tell(f"{name} step {done}: {evaluate(done)}")
+            model.train()
+        if done % milestones.save == 0 or last:
+            _save_state(state_path, identity, done, model, optimizer)
+            write_json(history_path, history)
+    progress.finish()
+    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

@@ -1,0 +1,55 @@
+"""What a training run does, as data: it is saved with the run, and equal recipes make equal weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from edgevqa.errors import UsageError
+
+Loss = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stage of training.
+
+    Args:
+        steps: optimizer steps.
+        batch: questions a step.
+        learning_rate: the highest rate, reached after the warm-up.
+        warmup: steps of linear warm-up; the rate then falls along a half cosine to zero.
+        weight_decay: AdamW's.
+        loss: "softmax": one answer is right (cross entropy; KL to the teacher's softmax, BST's choice for GQA).
+            "sigmoid": answers are judged one by one (BCE summed over answers; to the teacher's sigmoid, BST's
+            choice for VQA-v2). Both are averaged over the batch.
+        submodels: K, the submodels of one distillation step.
+        seed: of the weights, the order of the questions, dropout and the choice of submodels.
+    """
+
+    steps: int
+    batch: int = 256
+    learning_rate: float = 1e-3
+    warmup: int = 500
+    weight_decay: float = 0.01
+    loss: Loss = "softmax"
+    submodels: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise UsageError(f"a training stage needs at least one step and one question, not {self}")
+        if self.submodels < 2:
+            raise UsageError(f"a distillation step needs the smallest and the largest submodel, not {self.submodels}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, 0-based."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable description."""
+        return asdict(self)

@@ -1,0 +1,111 @@
+"""What one step of each stage does: a teacher (or a submodel alone) on the answers, and sandwich self-distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edgevqa.models.config import MCANConfig
+from edgevqa.models.mcan import MCAN
+from edgevqa.slimming.plan import SubmodelPlan
+from edgevqa.slimming.rules import slice_config
+from edgevqa.slimming.slicer import views
+from edgevqa.training.losses import answer_loss, teacher_loss
+from edgevqa.training.recipe import Recipe
+
+
+class Stage(Protocol):
+    """One kind of training: a model whose gradients `backward` fills."""
+
+    model: MCAN
+
+    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
+        """Add the gradients of one step and return the loss."""
+
+
+class OnAnswers:
+    """Training on the ground truth: the teacher, or a submodel by itself."""
+
+    def __init__(self, model: MCAN, recipe: Recipe) -> None:
+        self.model = model
+        self.recipe = recipe
+
+    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
+        """Add the gradients of the loss against the answers and return it."""
+        loss = answer_loss(self.model(*inputs), answers, self.recipe.loss)
+        loss.backward()
+        return float(loss.detach())
+
+
+class SelfDistillation:
+    """BST's self-distillation with the sandwich rule (arXiv 2203.12814, the authors' train_engine).
+
+    Every step trains the smallest submodel, the largest, and K - 2 others drawn without replacement, each over
+    differentiable views of the one set of weights, towards the frozen teacher's outputs.
+
+    Args:
+        model: the student, initialised with the teacher's weights.
+        teacher: the trained full-size model.
+        plans: the submodels, smallest first and largest last.
+        recipe: loss, K and seed.
+        questions: size of the training split; the teacher's logits are kept when they take less than 1 GiB, since
+            a question always has the same.
+    """
+
+    def __init__(
+        self, model: MCAN, teacher: MCAN, plans: Sequence[SubmodelPlan], recipe: Recipe, questions: int
+    ) -> None:
+        self.model = model
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.plans = tuple(plans)
+        self.recipe = recipe
+        self._skeletons = [_skeleton(slice_config(model.config, plan)) for plan in self.plans]
+        self._logits: Tensor | None = None
+        if 4 * questions * model.config.answer_count < 2**30:
+            self._logits = torch.full((questions, model.config.answer_count), torch.nan)
+
+    def chosen(self, step: int) -> list[int]:
+        """Places of the submodels that a step trains."""
+        last = len(self.plans) - 1
+        others = np.random.default_rng((self.recipe.seed, 1, step)).permutation(np.arange(1, last))
+        return [0, *sorted(others[: self.recipe.submodels - 2].tolist()), last]
+
+    def _teacher_logits(self, indices: np.ndarray, inputs: tuple[Tensor, ...]) -> Tensor:
+        with torch.no_grad():
+            if self._logits is None:
+                return self.teacher(*inputs)  # type: ignore[no-any-return]
+            known = self._logits[indices]
+            if bool(known.isnan().any()):
+                known = self.teacher(*inputs).cpu()
+                self._logits[indices] = known
+            return known.to(inputs[-1].device)
+
+    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
+        """Add the gradients of the K submodels' losses and return their mean; the answers are not used."""
+        target = self._teacher_logits(indices, inputs)
+        parameters = dict(self.model.named_parameters())
+        total = 0.0
+        chosen = self.chosen(step)
+        for place in chosen:
+            sliced = views(parameters, self.model.config, self.plans[place])
+            logits = functional_call(self._skeletons[place], sliced, inputs)
+            loss = teacher_loss(logits, target, self.recipe.loss)
+            loss.backward()
+            total += float(loss.detach())
+        return total / len(chosen)
+
+
+def _skeleton(config: MCANConfig) -> nn.Module:
+    """A model in training mode whose own weights take no memory: every call is given views."""
+    with torch.device("meta"):
+        return MCAN(config).train()
+
+
+def copy_weights(source: Mapping[str, Tensor], model: MCAN) -> None:
+    """Set a model's weights to copies of others of the same names and shapes."""
+    model.load_state_dict({name: tensor.detach().clone() for name, tensor in source.items()})

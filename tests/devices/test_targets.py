@@ -1,0 +1,137 @@
+"""Target profiles: the shipped ones, a user's own, and mistakes in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgevqa.devices import Target, find_profiles, load_target, open_transport, parse_target, profile_folder
+from edgevqa.devices.local import LocalTransport
+from edgevqa.errors import DeviceError, InputError, UsageError
+from edgevqa.measure.protocols import get_protocol
+
+OWN = """
+name = "board"
+description = "mine"
+kind = "local"
+runtimes = ["onnxruntime"]
+threads = 4
+core_mask = "0xf0"
+host_checks = ["load"]
+[limits]
+p90_ms = 60
+memory_mb = 200.5
+[tolerances]
+fp16 = 0.02
+"""
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEVQA_CONFIG", str(tmp_path / "settings"))
+    folder = tmp_path / "settings" / "targets"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_every_shipped_profile_is_whole() -> None:
+    names = {path.stem for path in profile_folder().glob("*.toml")}
+    assert {"x86", "arm64"} <= names
+    for name in names:
+        target = load_target(name)
+        assert target.name == name
+        assert target.description
+        get_protocol(target.protocol)
+
+
+def test_own_profile_is_read_in_full() -> None:
+    target = parse_target(OWN, "own")
+    assert (target.threads, target.core_mask, target.host_checks) == (4, "0xf0", ("load",))
+    assert (target.limits.p90_ms, target.limits.memory_mb, target.limits.energy_j) == (60.0, 200.5, None)
+    assert target.tolerances == {"fp16": 0.02}
+    assert target.basis == "measured"
+
+
+def test_own_profile_by_path_and_by_name(tmp_path: Path, settings: Path) -> None:
+    (tmp_path / "elsewhere.toml").write_text(OWN)
+    assert load_target(tmp_path / "elsewhere.toml").name == "board"
+    (settings / "board.toml").write_text(OWN)
+    assert load_target("board").source == settings / "board.toml"
+    assert {"board", "x86"} <= set(find_profiles())
+
+
+def test_own_profile_replaces_a_shipped_one(settings: Path) -> None:
+    (settings / "arm64.toml").write_text(OWN.replace("board", "arm64"))
+    assert load_target("arm64").description == "mine"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("thread = 2", "unknown key 'thread'; did you mean threads?"),
+        ("zzz = 2", "unknown key 'zzz'; known are"),
+        ("source = 'x'", "unknown key 'source'"),
+        ("threads = '2'", "threads should be of type int"),
+        ("threads = true", "threads should be of type int"),
+        ("threads = 0", "at least 1"),
+        ("host = 5", "host should be of type str"),
+        ("runtimes = 'onnxruntime'", "list of names"),
+        ("runtimes = []", "at least one runtime"),
+        ("runtimes = ['onnxruntme']", "did you mean onnxruntime"),
+        ("kind = 'lokal'", "kind 'lokal' is not one of local"),
+        ("basis = 'guessed'", "measured, emulated, predicted"),
+        ("host_checks = ['luck']", "'luck'"),
+        ("core_mask = '240'", "0xf0"),
+        ("core_mask = '0x0'", "0xf0"),
+        ("name = '../up'", "letters"),
+        ("limits = 5", r"\[limits\]"),
+        ("limits = {p90 = 5}", r"\[limits\]: unknown key 'p90'; did you mean p90_ms"),
+        ("limits = {p90_ms = 'x'}", "p90_ms should be of type float"),
+        ("tolerances = {fp16 = -1}", "positive"),
+        ("name = ", "is not TOML"),
+    ],
+)
+def test_mistakes_are_named_with_the_file(line: str, words: str) -> None:
+    values = {"name": "'a'", "description": "''", "kind": "'local'", "runtimes": "['onnxruntime']"}
+    values.pop(line.split(" =")[0], None)
+    text = "\n".join([line, *(f"{key} = {value}" for key, value in values.items())])
+    with pytest.raises(UsageError, match=f"^own.toml.*{words}"):
+        parse_target(text, "own.toml")
+
+
+def test_missing_key_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'kind' is missing"):
+        parse_target("name = 'a'\ndescription = ''\nruntimes = ['litert']", "own")
+    with pytest.raises(UsageError, match="did you mean x86"):
+        load_target("x68")
+    with pytest.raises(InputError, match="does not exist"):
+        load_target(tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot read"):
+        load_target(tmp_path / "binary.toml")
+
+
+@given(st.text())
+def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
+    try:
+        assert isinstance(parse_target(text, "fuzz"), Target)
+    except UsageError as error:
+        assert str(error).startswith("fuzz")
+
+
+def test_a_target_that_is_another_machine_says_what_to_do_in_two_lines(settings: Path) -> None:
+    here = parse_target(OWN, "own")
+    assert isinstance(open_transport(here), LocalTransport)
+    same = dataclasses.replace(here, machine=platform.machine())
+    assert isinstance(open_transport(same), LocalTransport)
+    with pytest.raises(DeviceError) as caught:
+        open_transport(dataclasses.replace(here, machine="pdp11"))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "no host is configured" in lines[0]
+    assert str(settings / "board.toml") in lines[1]

@@ -1,0 +1,44 @@
+"""BST's grid: ten pairs of sixteen, and clear words for the others."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from edgevqa.errors import UsageError
+from edgevqa.models.config import MCANConfig, RegionInput
+from edgevqa.slimming.grid import MCAN_BST, Slimming, bst_plan, grid, grid_pairs
+
+CONFIG = MCANConfig.uniform(
+    hidden=16, heads=8, layers=6, image=RegionInput(4, 6), vocabulary_size=11, answer_count=7, question_length=5
+)
+
+
+def test_the_triangle_keeps_ten() -> None:
+    names = [plan.name for plan in grid(CONFIG, MCAN_BST)]
+    assert names == [
+        "w0.25-d1", "w0.25-d2", "w0.25-d4", "w0.25-d6",
+        "w0.5-d2", "w0.5-d4", "w0.5-d6",
+        "w0.75-d4", "w0.75-d6",
+        "w1-d6",
+    ]  # fmt: skip
+    assert len(list(grid_pairs(MCAN_BST, filtered=False))) == 16
+
+
+@pytest.mark.parametrize(("width", "depth"), [("3/10", 2), ("1/4", 9), ("1/4", 3), ("1", 1)])
+def test_a_pair_outside_lists_the_grid(width: str, depth: int) -> None:
+    with pytest.raises(UsageError, match=r"width 0\.25 with depth 1, 2, 4, 6; .*width 1 with depth 6"):
+        bst_plan(CONFIG, MCAN_BST, Fraction(width), depth)
+
+
+def test_any_lifts_only_the_triangle() -> None:
+    with pytest.raises(UsageError, match="--any"):
+        bst_plan(CONFIG, MCAN_BST, Fraction(1), 1)
+    assert bst_plan(CONFIG, MCAN_BST, Fraction(1), 1, filtered=False).name == "w1-d1"
+    with pytest.raises(UsageError):
+        bst_plan(CONFIG, MCAN_BST, Fraction(3, 10), 2, filtered=False)
+
+
+def test_slimming_survives_json() -> None:
+    assert Slimming.from_dict(MCAN_BST.to_dict()) == MCAN_BST
