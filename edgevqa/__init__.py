@@ -12,12 +12,13 @@ __version__ = "0.1.0"
 
 # Public name -> (module, attribute there). Fetched lazily, so that `import edgevqa` stays light.
 _PUBLIC = {
-    "fronts": ("edgevqa.results.pareto", "fronts"),
+    "pareto": ("edgevqa.results.pareto", "pareto"),
     "read_records": ("edgevqa.results.records", "read"),
+    "recommend": ("edgevqa.results.recommend", "recommend"),
     "select": ("edgevqa.results.select", "select"),
 }
 
-__all__ = ["__version__", "fronts", "read_records", "select"]
+__all__ = ["__version__", "pareto", "read_records", "recommend", "select"]
 
 
 def __getattr__(name: str) -> Any:

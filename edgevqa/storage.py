@@ -131,6 +131,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
+                file.chmod(0o644)
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
         temporary.chmod(0o755)

@@ -18,9 +18,7 @@ def setup_cfg() -> configparser.ConfigParser:
 
 
 def test_every_package_is_installed(setup_cfg: configparser.ConfigParser) -> None:
-    there = {
-        ".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "edgevqa").rglob("__init__.py")
-    }
+    there = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "edgevqa").rglob("__init__.py")}
     listed = set(setup_cfg["options"]["packages"].split())
     assert listed == there | {"edgevqa.targets"}
 

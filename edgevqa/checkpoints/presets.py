@@ -49,20 +49,20 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "scenes": Preset(
-        image=RegionInput(count=9, feature_size=16, box_size=5),
+        image=RegionInput(count=9, feature_size=28, box_size=5),
         hidden=64,
         word_size=32,
         dropout=0.0,
-        teacher=Recipe(steps=8000),
-        student=Recipe(steps=6000),
+        teacher=Recipe(steps=6000, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=4500, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
     ),
     "easy-vqa": Preset(
         image=PixelInput(size=64, channels=(16, 32, 64, 64)),
         hidden=64,
         word_size=32,
         dropout=0.1,
-        teacher=Recipe(steps=2500, warmup=250),
-        student=Recipe(steps=1500, warmup=250),
+        teacher=Recipe(steps=1500, learning_rate=2e-3, warmup=200, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=1000, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),
     ),
 }
 """By dataset."""

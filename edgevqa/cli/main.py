@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +21,7 @@ from edgevqa.errors import EdgeVQAError, EnvironmentFailure
 from edgevqa.storage import explain_os_error
 
 INTERRUPTED = 130
+READER_GONE = 141
 UNEXPECTED = EdgeVQAError.exit_code
 USAGE = 2
 
@@ -53,6 +55,11 @@ class LazyGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"edgevqa.cli.{cmd_name}").command
+        for option in command.params:
+            # click would name the variable after the argument of the function, not after the flag.
+            if isinstance(option, click.Option) and option.envvar is None:
+                flag = max(option.opts, key=len).lstrip("-")
+                option.envvar = f"EDGEVQA_{cmd_name}_{flag}".upper().replace("-", "_")
         return command
 
     def resolve_command(
@@ -111,7 +118,7 @@ def _fail(error: Exception, shared: Shared) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         # The reader has gone (`edgevqa pareto | head`); keep Python from complaining while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(READER_GONE)
     if shared.traceback:
         traceback.print_exception(error)
     message, hint, code = _describe(error)
@@ -136,11 +143,10 @@ def _describe(error: Exception) -> tuple[str, str, int]:
         return "interrupted; what was finished is kept, the same command goes on from there", "", INTERRUPTED
     if isinstance(error, MemoryError):
         return "not enough memory for this; close other programs or use a smaller model", "", UNEXPECTED
-    if isinstance(error, OSError) and error.errno is not None:
-        if error.filename is None and error.errno == errno.ENOSPC:
-            return "the disk is full; free some space", "", EnvironmentFailure.exit_code
-        if error.filename is not None:
-            return str(explain_os_error(error, error.filename)), "", EnvironmentFailure.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return str(explain_os_error(error, Path(error.filename or "a file"))), "", EnvironmentFailure.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}", "", EnvironmentFailure.exit_code
     kind = type(error).__name__
     return (
         f"unexpected {kind}: {error}".rstrip(": "),

@@ -23,9 +23,7 @@ def parse_width(text: str) -> Fraction:
         raise UsageError(f"{text!r} is not a width: give a fraction of the full width, such as 0.25 or 1/4")
     width = _fraction(text, "width")
     if not 0 < width <= 1:
-        raise UsageError(
-            f"the width {text} is out of range: it is a fraction above 0 and at most 1, such as 1/4"
-        )
+        raise UsageError(f"the width {text} is out of range: it is a fraction above 0 and at most 1, such as 1/4")
     return width
 
 
@@ -46,9 +44,7 @@ def parse_depth(text: str) -> int | Fraction:
         )
     depth = _fraction(text, "depth")
     if not 0 < depth <= 1:
-        raise UsageError(
-            f"the depth {text} is out of range: a fraction is above 0 and at most 1, such as 1/3"
-        )
+        raise UsageError(f"the depth {text} is out of range: a fraction is above 0 and at most 1, such as 1/3")
     return depth
 
 

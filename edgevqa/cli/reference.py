@@ -9,12 +9,13 @@ from edgevqa.cli.main import main
 WIDTH = 100
 TITLE = """# Commands
 
-The page is made by `make docs` from what `--help` prints. Every option can also come from the environment, as
-`EDGEVQA_<COMMAND>_<OPTION>`: `EDGEVQA_PARETO_TARGET=x86` is `edgevqa pareto --target x86`; `EDGEVQA_JSON=1` is `--json`
-everywhere.
+This page is made by `make docs` from what `--help` prints. Every option can also come from the environment:
+`EDGEVQA_PARETO_TARGET=x86` is `edgevqa pareto --target x86`, and `EDGEVQA_EXPORT_WIDTH=1/4` is
+`edgevqa export --width 1/4`. `EDGEVQA_JSON=1` is `--json` for every command, and `EDGEVQA_TRACEBACK=1` shows
+where an error came from.
 
-Exit codes: 0 done; 1 a gate or a limit failed; 2 the command or a file was wrong; 3 the device or the environment
-failed; 4 not enough was measured to say; 130 interrupted.
+Exit codes: 0 done; 1 a gate or a limit failed; 2 the command or a file was wrong; 3 the device or the
+environment failed; 4 not enough was measured to say; 130 interrupted.
 """
 
 
@@ -26,7 +27,8 @@ def reference() -> str:
     for name in main.list_commands(root):
         command = main.get_command(root, name)
         if command is not None:
-            context = click.Context(command, parent=root, info_name=name, **{**command.context_settings, **settings})
+            own = {**command.context_settings, **settings}
+            context = click.Context(command, parent=root, info_name=name, **own)
             pages.append(f"## edgevqa {name}\n\n```\n{command.get_help(context).strip()}\n```\n")
     return "\n".join(pages)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REGIONS = 9
-FEATURES = 16
+FEATURES = 28
 BOX_NUMBERS = 5
 WORKING_SIDE = 128
 THRESHOLD = 40  # distance from the background, of 255, in the channel that differs most
@@ -21,6 +21,9 @@ FEATURE_NAMES = (
     "is the whole picture", "is a thing", "centre x", "centre y", "red", "green", "blue", "size",
     "fill of box", "fill top left", "fill top right", "fill bottom left", "fill bottom right",
     "aspect", "width", "height",
+    "sine of x", "sine of y", "cosine of x", "cosine of y",
+    "sine of 2x", "sine of 2y", "cosine of 2x", "cosine of 2y",
+    "sine of 4x", "sine of 4y", "cosine of 4x", "cosine of 4y",
 )  # fmt: skip
 
 
@@ -29,7 +32,7 @@ class Regions:
     """The regions of one picture.
 
     Attributes:
-        regions: float32 (9, 16), see FEATURE_NAMES; row 0 is the whole picture, then the things, largest
+        regions: float32 (9, 28), see FEATURE_NAMES; row 0 is the whole picture, then the things, largest
             first, then zeros. Values lie around -1..1 and never beyond -3..3.
         boxes: float32 (9, 5): x1, y1, x2, y2 and area, relative to the picture.
         count: the rows that are real, the whole picture included.
@@ -77,7 +80,7 @@ def find_regions(picture: np.ndarray) -> Regions:
 def _describe(
     inside: np.ndarray, pixels: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """The features of one thing: float32 (16,), see FEATURE_NAMES."""
+    """The features of one thing: float32 (28,), see FEATURE_NAMES."""
     (left, top, right, bottom), (width, height) = box, size
     high, wide = inside.shape
     interior = inside.copy()  # without its rim, whose colour is mixed with the background's
@@ -96,12 +99,14 @@ def _describe(
         inside[high - middle_y :, :middle_x].mean(),
         inside[high - middle_y :, wide - middle_x :].mean(),
     ]
+    centre = np.array([(left + right) / width - 1.0, (top + bottom) / height - 1.0])
+    # Waves of the position make small differences between two things easy to see.
+    waves = [wave(octave * np.pi / 2 * centre) for octave in (1, 2, 4) for wave in (np.sin, np.cos)]
     features = np.array(
         [
             0.0,
             1.0,
-            (left + right) / width - 1.0,
-            (top + bottom) / height - 1.0,
+            *centre,
             *(colour / 127.5 - 1.0),
             (np.sqrt(area / (width * height)) - 0.134) / 0.04,
             (area / (wide * high) - 0.75) * 4.0,
@@ -109,6 +114,7 @@ def _describe(
             np.log(wide / high) * 3.0,
             (wide / width - 0.16) / 0.06,
             (high / height - 0.16) / 0.06,
+            *np.concatenate(waves),
         ],
         np.float32,
     )

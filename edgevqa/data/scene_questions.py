@@ -25,7 +25,7 @@ FAMILIES = (
 )  # fmt: skip
 RELATIONS = ("left", "right", "above", "below")
 COMPARISONS = ("more", "fewer", "same")
-CLEAR_GAP = 4
+CLEAR_GAP = 8
 """Pixels: nothing that a relation could select lies nearer to its anchor than this on the relation's axis."""
 
 QUESTION_LENGTH = 14

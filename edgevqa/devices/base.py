@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +14,23 @@ from typing import Protocol
 
 from edgevqa.errors import InputError
 
+TEMPORARY_PREFIX = "edgevqa-tmp-"
+ABANDONED_AFTER_S = 86_400
+
+
+def remove_abandoned() -> None:
+    """Remove temporary folders of runs on this machine that were killed more than a day ago."""
+    for folder in Path(tempfile.gettempdir()).glob(TEMPORARY_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
 
 class FetchedFolder:
     """A temporary folder on this machine for fetched files, removed once nothing refers to it any more."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="edgevqa-fetched-"))
+        self.path = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def remove(self) -> None:
@@ -43,9 +56,7 @@ class Completed:
 class Transport(Protocol):
     """A way to a device; a new one is a class with this method and an entry in `targets.TRANSPORTS`."""
 
-    def run(
-        self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float
-    ) -> Completed:
+    def run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:
         """Run a program in a fresh folder on the device, which is removed afterwards.
 
         Args:

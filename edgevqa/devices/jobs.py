@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevqa.devices import Completed, Transport, open_transport
+from edgevqa.devices.base import TEMPORARY_PREFIX
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
@@ -84,9 +85,7 @@ def _explain(target: Target, completed: Completed) -> str:
     return f"the runner on {target.name} ended with exit code {code} and without a result{last}"
 
 
-def _failure(
-    target: Target, values: Mapping[str, Any], runtime: str | None, files: Mapping[str, Path]
-) -> EdgeVQAError:
+def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, files: Mapping[str, Path]) -> EdgeVQAError:
     kind, text = values.get("kind"), f"{target.name}: {values.get('error')}"
     for remote, path in files.items():
         text = text.replace(remote, str(path))
@@ -123,7 +122,7 @@ def run_job(
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
-    with tempfile.TemporaryDirectory(prefix="edgevqa-job-") as folder:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / JOB_NAME
         path.write_text(json.dumps({**settings, **job}), encoding="utf-8")
         completed = transport.run([*argv, JOB_NAME], {**own, **files, JOB_NAME: path}, fetch, timeout_s)
@@ -135,17 +134,13 @@ def run_job(
     return JobResult(values, completed)
 
 
-def probe(
-    target: Target, runtime: str | None = None, transport: Transport | None = None
-) -> Mapping[str, Any]:
+def probe(target: Target, runtime: str | None = None, transport: Transport | None = None) -> Mapping[str, Any]:
     """What a target is and has, see `runner.probe`; a named runtime is really imported there.
 
     Raises:
         DeviceError, MissingExtra: see `run_job`.
     """
-    return run_job(
-        transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}
-    ).values
+    return run_job(transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}).values
 
 
 def run_logits(

@@ -8,16 +8,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgevqa.devices.base import Completed, FetchedFolder, check_files
+from edgevqa.devices.base import TEMPORARY_PREFIX, Completed, FetchedFolder, check_files, remove_abandoned
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError
 
-PREFIX = "edgevqa-local-"
-ABANDONED_AFTER_S = 86_400
 OUTPUT_LIMIT = 1 << 20  # bytes kept of standard output and of standard error: their ends
 
 # inherited settings that would change what is measured; the runner sets its own
@@ -47,14 +44,6 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def remove_abandoned() -> None:
-    """Remove folders of runs that were killed more than a day ago."""
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_S:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a program with everything it started, and wait until it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -77,14 +66,12 @@ class LocalTransport:
             target.check_this_machine()
         remove_abandoned()
 
-    def run(
-        self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float
-    ) -> Completed:
+    def run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:
         """See `Transport.run`. The kernel kills the runner should this process be killed."""
         check_files(files, fetch)
         try:
             fetched = FetchedFolder()
-            with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, ignore_cleanup_errors=True) as name:
                 folder, output = Path(name) / "work", Path(name)
                 folder.mkdir()
                 for remote, path in files.items():

@@ -36,9 +36,7 @@ class MockTransport:
         self.handler = handler
         self.calls: list[Call] = []
 
-    def run(
-        self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float
-    ) -> Completed:
+    def run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:
         """See `Transport.run`."""
         check_files(files, fetch)
         sent = {name: path.read_bytes() for name, path in files.items()}

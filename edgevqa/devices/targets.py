@@ -156,9 +156,7 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
     values["limits"] = Limits(**_values(Limits, values.get("limits", {}), f"{where} [limits]"))
     for precision, tolerance in values.get("tolerances", {}).items():
         if type(tolerance) not in (int, float) or not tolerance > 0:
-            raise UsageError(
-                f"{where} [tolerances]: {precision} should be a positive number, not {tolerance!r}"
-            )
+            raise UsageError(f"{where} [tolerances]: {precision} should be a positive number, not {tolerance!r}")
     target = Target(**values, source=source)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", target.name):
         raise UsageError(f"{where}: name {target.name!r} should hold only letters, digits, '.', '_' and '-'")
@@ -176,9 +174,7 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
     if target.threads < 1:
         raise UsageError(f"{where}: threads should be at least 1, not {target.threads}")
     if target.core_mask is not None and not re.fullmatch(r"0x0*[1-9a-fA-F][0-9a-fA-F]*", target.core_mask):
-        raise UsageError(
-            f'{where}: core_mask should be a hexadecimal mask such as "0xf0", not {target.core_mask!r}'
-        )
+        raise UsageError(f'{where}: core_mask should be a hexadecimal mask such as "0xf0", not {target.core_mask!r}')
     return target
 
 
@@ -212,9 +208,7 @@ def load_target(name_or_path: str | Path) -> Target:
         if text not in known:
             near = difflib.get_close_matches(text, known, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(
-                f"unknown target {text!r}; {hint}Known: {', '.join(sorted(known))}; or give a .toml file"
-            )
+            raise UsageError(f"unknown target {text!r}; {hint}Known: {', '.join(sorted(known))}; or give a .toml file")
         path = known[text]
     try:
         content = path.read_text(encoding="utf-8")

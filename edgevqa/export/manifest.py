@@ -1,8 +1,8 @@
 """Artifacts: a folder with one exported file and the manifest that says what it is. Needs neither torch nor a runtime.
 
-    <out>/<model>/<submodel>/<format>-<precision>[-<scheme>]/
-        model.onnx | model.tflite, manifest.json, reference_logits.npy
-    <out>/<model>/reference/questions.npz       shared by all artifacts of a model
+<out>/<model>/<submodel>/<format>-<precision>[-<scheme>]/
+    model.onnx | model.tflite, manifest.json, reference_logits.npy
+<out>/<model>/reference/questions.npz       shared by all artifacts of a model
 """
 
 from __future__ import annotations
@@ -227,15 +227,12 @@ def load_artifact(folder: Path | str, *, verify: bool = True) -> Artifact:
     except InputError as error:
         raise IntegrityError(f"{error}; {AGAIN}") from None
     artifact = Artifact(folder, check_manifest(read, path))
-    for key, place in (
-        ("file", lambda: artifact.file),
-        ("reference.file", lambda: artifact.reference_inputs),
-        ("reference_logits.file", lambda: artifact.reference_logits_path),
-    ):
-        try:
-            place()
-        except IntegrityError as error:
-            raise IntegrityError(f"{path}: the key '{key}' leaves the artifact: {error}") from None
+    try:
+        places = artifact.file, artifact.reference_inputs, artifact.reference_logits_path
+    except IntegrityError as error:
+        raise IntegrityError(f"{path} names a file outside of the artifact: {error}; {AGAIN}") from None
+    if len(set(places)) < len(places):
+        raise IntegrityError(f"{path} names one file for different things; {AGAIN}")
     if verify:
         artifact.verify()
     return artifact
@@ -261,4 +258,10 @@ def find_artifacts(root: Path | str, *, verify: bool = False) -> list[Artifact]:
 
 def _order(artifact: Artifact) -> tuple[Any, ...]:
     manifest = artifact.manifest
-    return (manifest["model"], manifest["macs"], manifest["submodel"], manifest["format"], artifact.folder.name)
+    return (
+        manifest["model"],
+        manifest["macs"],
+        manifest["submodel"],
+        manifest["format"],
+        artifact.folder.name,
+    )

@@ -7,18 +7,16 @@ and the same bytes every time.
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevqa.errors import IntegrityError, MissingExtra
-from edgevqa.export.quiet import quiet
+from edgevqa.errors import IntegrityError
+from edgevqa.export.compact import compact_onnx
+from edgevqa.export.packages import quiet, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,15 +43,6 @@ class OnnxFile:
     opset: int
     operators: Mapping[str, int]
     notes: tuple[str, ...] = ()
-
-
-def require(package: str) -> Any:
-    """Import a package of the extra `export`; raises MissingExtra."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise MissingExtra(package, "export") from None
 
 
 def inspect_onnx(path: Path) -> OnnxFile:
@@ -106,7 +95,10 @@ def simplify(model: bytes, examples: Inputs) -> tuple[bytes, str | None]:
         del result.metadata_props[:]
         simplified: bytes = result.SerializeToString(deterministic=True)
         if len(simplified) > 1.5 * len(model):
-            return model, f"not simplified: onnxsim grew the file from {len(model)} to {len(simplified)} bytes"
+            return (
+                model,
+                f"not simplified: onnxsim grew the file from {len(model)} to {len(simplified)} bytes",
+            )
         before, after = _logits(model, examples), _logits(simplified, examples)
     except Exception as error:  # onnxsim fails in many ways on valid models; the unsimplified file is as right
         return model, f"not simplified: onnxsim failed with {type(error).__name__}: {str(error)[:200]}"
@@ -124,6 +116,7 @@ def export_onnx(
     names: Sequence[str] | None = None,
     opset: int = OPSET,
     simplified: bool = True,
+    named: bool = False,
 ) -> OnnxFile:
     """Write a module as a single ONNX file with fixed lengths, batch 1, and the output `logits`.
 
@@ -134,6 +127,7 @@ def export_onnx(
         names: the inputs in the order of the module's forward; by default that of `examples`.
         opset: of the standard operators.
         simplified: whether to simplify with onnxsim.
+        named: whether nodes and inner tensors keep their names.
 
     Raises:
         MissingExtra: a package of the extra `export` is not installed.
@@ -145,8 +139,7 @@ def export_onnx(
     names = tuple(names or examples)
     traced = tuple(torch.from_numpy(examples[name][:1].copy()) for name in names)
     stream = io.BytesIO()
-    with quiet(), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quiet(), torch.no_grad():
         torch.onnx.export(
             module,
             traced,
@@ -160,6 +153,8 @@ def export_onnx(
         if simplified:
             content, note = simplify(content, {name: examples[name][:8] for name in names})
     path.write_bytes(content)
+    if not named:
+        compact_onnx(path)
     found = inspect_onnx(path)
     if found.opset != opset:
         raise IntegrityError(f"{path} has opset {found.opset} instead of {opset}; choose another opset")

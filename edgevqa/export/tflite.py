@@ -10,7 +10,6 @@ import contextlib
 import functools
 import inspect
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevqa.errors import IntegrityError
-from edgevqa.export.onnx import require
-from edgevqa.export.quiet import quiet
+from edgevqa.export.compact import compact_tflite
+from edgevqa.export.packages import quiet, require
 
 if TYPE_CHECKING:
     import torch
@@ -47,14 +46,21 @@ def inspect_tflite(path: Path) -> TFLiteFile:
         content = path.read_bytes()
         if content[4:8] != b"TFL3":
             raise ValueError("it does not begin as one")
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-        codes = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]
-        counts = Counter(codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators)
-        signature = model.signatureDefs[0]
-        inputs, outputs = (
-            frozenset(entry.name.decode() for entry in entries) for entries in (signature.inputs, signature.outputs)
+        model = schema.Model.GetRootAs(content)
+        codes = [model.OperatorCodes(place) for place in range(model.OperatorCodesLength())]
+        kinds = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
+        counts: Counter[str] = Counter()
+        for graph in (model.Subgraphs(place) for place in range(model.SubgraphsLength())):
+            counts.update(kinds[graph.Operators(place).OpcodeIndex()] for place in range(graph.OperatorsLength()))
+        signature = model.SignatureDefs(0)
+        inputs = (signature.Inputs(place).Name() for place in range(signature.InputsLength()))
+        outputs = (signature.Outputs(place).Name() for place in range(signature.OutputsLength()))
+        return TFLiteFile(
+            schema=int(model.Version()),
+            operators=dict(sorted(counts.items())),
+            inputs=frozenset(name.decode() for name in inputs),
+            outputs=frozenset(name.decode() for name in outputs),
         )
-        return TFLiteFile(int(model.version), dict(sorted(counts.items())), inputs, outputs)
     except Exception as error:
         raise IntegrityError(f"{path} is not a whole TFLite file: {error}") from error
 
@@ -110,6 +116,7 @@ def export_tflite(
     path: Path,
     *,
     names: Sequence[str] | None = None,
+    named: bool = False,
 ) -> TFLiteFile:
     """Write a module as a TFLite file with fixed lengths, batch 1, and the output `logits`.
 
@@ -118,6 +125,7 @@ def export_tflite(
         examples: inputs by name, stacked over at least one question; the first is traced.
         path: of the file.
         names: the inputs in the order of the module's forward; by default that of `examples`.
+        named: whether inner tensors keep their names.
 
     Raises:
         MissingExtra: a package of the extra `export` is not installed.
@@ -126,8 +134,7 @@ def export_tflite(
     """
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
     names = tuple(names or examples)
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         torch, litert_torch = require("torch"), require("litert_torch")
         traced = {name: torch.from_numpy(examples[name][:1].copy()) for name in names}
         if PICTURE in traced:
@@ -136,6 +143,8 @@ def export_tflite(
             converted = litert_torch.convert(_named_class()(module, names).eval(), sample_kwargs=traced)
             content = bytes(converted.model_content())
     path.write_bytes(content)
+    if not named:
+        compact_tflite(path)
     found = inspect_tflite(path)
     if found.inputs != set(names) or found.outputs != {"logits"}:
         raise IntegrityError(

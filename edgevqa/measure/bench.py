@@ -16,18 +16,17 @@ import numpy as np
 
 from edgevqa.devices import Target, Transport, open_transport
 from edgevqa.devices.jobs import run_job
-from edgevqa.errors import DeviceError, InputError, UsageError
+from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
 from edgevqa.measure.environment import find_environment
 from edgevqa.measure.parts import Part, Parts, write_samples
 from edgevqa.measure.protocols import Protocol, get_protocol
 from edgevqa.measure.record import RECORDS_NAME, Record, read_records
-from edgevqa.measure.rows import base_record, findings_of, measured_record, verdict_fields
+from edgevqa.measure.rows import base_record, findings_of, has_peak, measured_record, verdict_fields
 from edgevqa.progress import Progress, Silent
-from edgevqa.storage import append_line, folder_lock, remove_leftovers
+from edgevqa.storage import append_line, folder_lock, remove_leftovers, sha256_file
 
 PARTS_NAME = "parts"
-RETRIES = 2  # of a process during which the machine was busy with something else
 
 
 class Bench:
@@ -47,9 +46,7 @@ class Bench:
 
     def write_unmeasured(self, cell: Cell, reason: str) -> None:
         """Add a row that says why there are no figures, unless the last one says the same."""
-        record = dataclasses.replace(
-            base_record(cell, self.target, self.protocol), validity=f"invalid: {reason}"
-        )
+        record = dataclasses.replace(base_record(cell, self.target, self.protocol), validity=f"invalid: {reason}")
         old = cell.record
         if old is None or (old.n, old.validity, old.artifact) != (0, record.validity, record.artifact):
             self.write(cell, record)
@@ -72,17 +69,22 @@ class Bench:
         return Parts(self.parts_folder, cell.experiment, self.protocol.processes)
 
     def run_process(self, cell: Cell) -> Part:
-        """Time a cell in one fresh process; once more while the machine was busy with something else."""
+        """Time a cell in one fresh process; again if the machine was busy with something else.
+
+        Raises:
+            IntegrityError: the model file is not the one that the manifest describes.
+            DeviceError, InputError: see `run_job`.
+        """
+        if sha256_file(cell.artifact.file) != cell.artifact.manifest["sha256"]:
+            raise IntegrityError(f"{cell.artifact.file} has changed since its export; export it again")
         remote = "model" + cell.artifact.file.suffix
         job: dict[str, Any] = {"mode": "time", "runtime": cell.runtime, "model": remote}
         job |= {"inputs": "questions.npz", "threads": cell.threads, "samples": "samples.npy"}
         job |= self.protocol.job()
         files = {remote: cell.artifact.file, "questions.npz": cell.artifact.reference_inputs}
-        for attempt in range(1 + RETRIES):
+        for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
-            result = run_job(
-                self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s
-            )
+            result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
             part = Part(result.values, result.array("samples.npy"))
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
@@ -100,7 +102,9 @@ class Bench:
                 self.write_unmeasured(cell, f"not measured: {error}")
                 return
         if len(cell.parts.found) == self.protocol.processes:
-            peak = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            peak = None
+            if has_peak(cell):
+                peak = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
             record = measured_record(cell, self.target, self.protocol, peak)
             samples = np.concatenate([part.samples for part in cell.parts.in_order()])
             write_samples(self.results / str(record.samples), samples)
@@ -120,16 +124,12 @@ class Bench:
         names = list(dict.fromkeys(name for _artifact, fitting in fits for name in fitting))
         if not names:
             asked = ", ".join(runtimes or self.target.runtimes)
-            raise UsageError(
-                f"no artifact for {asked} among {len(fits)}; export one, or name another runtime"
-            )
+            raise UsageError(f"no artifact for {asked} among {len(fits)}; export one, or name another runtime")
         places = {name: find_environment(self.target, name, self.transport, self.results) for name in names}
         mask = self.target.core_mask
         cores = int(mask, 16).bit_count() if mask else places[names[0]].cores
         if min(threads) < 1 or max(threads) > cores:
-            raise UsageError(
-                f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}"
-            )
+            raise UsageError(f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}")
         known = {record.experiment_id: record for record in read_records(self.results / RECORDS_NAME)}
         cells: dict[str, Cell] = {}
         for artifact, fitting in fits:

@@ -79,18 +79,14 @@ class Cell:
         """The cell in words."""
         manifest = self.artifact.manifest
         threads = f", {self.threads} threads" if self.threads > 1 else ""
-        return (
-            f"{manifest['submodel']} {manifest['format']}-{manifest['precision']} in {self.runtime}{threads}"
-        )
+        return f"{manifest['submodel']} {self.artifact.folder.name} in {self.runtime}{threads}"
 
 
 def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[str] | None) -> list[str]:
     """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest."""
     names = target.runtimes if wanted is None else wanted
     intended = artifact.manifest.get("runtimes") or names
-    return [
-        name for name in names if name in intended and get_runtime(name).format == artifact.manifest["format"]
-    ]
+    return [name for name in names if name in intended and get_runtime(name).format == artifact.manifest["format"]]
 
 
 def experiment_id(

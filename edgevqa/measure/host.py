@@ -93,7 +93,7 @@ def _turbo(before: HostState, after: HostState) -> Iterable[Finding]:
     if after.turbo is None:
         yield Finding("unknown", "turbo", "turbo")
     elif after.turbo:
-        fix = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
+        fix = "switch it off: 1 into intel_pstate/no_turbo, or 0 into cpufreq/boost, in /sys/devices/system/cpu"
         yield Finding("degraded", "turbo", "turbo is on, so the clock depends on the temperature", fix)
 
 
@@ -109,9 +109,7 @@ def _temperature(before: HostState, after: HostState) -> Iterable[Finding]:
 def _throttling(before: HostState, after: HostState) -> Iterable[Finding]:
     count = _difference(before.throttle_count, after.throttle_count)
     if count or after.throttled_now:
-        yield Finding(
-            "invalid", "throttling", "the device throttled its clock", "cool it, and check its power supply"
-        )
+        yield Finding("invalid", "throttling", "the device throttled its clock", "cool it, and check its power supply")
     elif count is None and after.throttled_now is None:
         yield Finding("unknown", "throttling", "throttling")
     stopped = _difference(before.quota_stopped_s, after.quota_stopped_s)

@@ -25,6 +25,7 @@ class Protocol:
         processes: fresh processes that share the work.
         warmup_queries: untimed queries at least in each process,
         warmup_seconds: and untimed seconds at least.
+        retries: how often a process is run again at once when the machine was busy with something else.
         bucket_seconds: length of the pieces that are also summed up one by one, to show a drift, or None.
     """
 
@@ -35,6 +36,7 @@ class Protocol:
     processes: int = 1
     warmup_queries: int = 10
     warmup_seconds: float = 0.2
+    retries: int = 2
     bucket_seconds: float | None = None
 
     def job(self) -> Mapping[str, float]:
@@ -57,8 +59,8 @@ class Protocol:
 _ALL = (
     Protocol("smoke", 64, 0.0, 60.0, warmup_queries=3, warmup_seconds=0.0),
     Protocol("quick", 128, 1.0, 120.0),
-    Protocol("standard", 1024, 60.0, 600.0, processes=3, warmup_seconds=1.0),
-    Protocol("sustained", 1024, 1800.0, 1800.0, warmup_queries=0, warmup_seconds=0.0, bucket_seconds=60.0),
+    Protocol("standard", 1024, 60.0, 600.0, processes=3, warmup_seconds=1.0, retries=1),
+    Protocol("sustained", 1024, 1800.0, 1800.0, warmup_queries=0, warmup_seconds=0.0, retries=0, bucket_seconds=60.0),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _ALL})
 

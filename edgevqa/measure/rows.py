@@ -100,6 +100,11 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
     return lacking + assess(before, after, cell.threads, target.host_checks)
 
 
+def has_peak(cell: Cell) -> bool:
+    """Whether the speed of fp32 matrix products is the right thing to compare a cell with."""
+    return cell.artifact.manifest["precision"] == "fp32" and bool(cell.artifact.manifest.get("macs"))
+
+
 def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float | None) -> Record:
     """The record of a cell whose processes are all done."""
     parts, base = cell.parts.in_order() if cell.parts else [], base_record(cell, target, protocol)
@@ -114,13 +119,13 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         values = [part.values[key] for part in parts if part.values[key] is not None]
         return max(values, default=None)
 
-    flops, share, reason = 2 * (base.macs or 0), None, None
-    if base.precision != "fp32":
-        reason = f"no peak is measured for {base.precision}"
-    elif not flops or peak is None:
-        reason = "the device did not say its peak" if flops else "the manifest has no MACs"
+    share, reason = None, None
+    if peak is not None:
+        share = 100 * 2 * (base.macs or 0) / (summary.min_ms * 1e6) / peak
+    elif has_peak(cell):
+        reason = "the device did not say its peak"
     else:
-        share = 100 * flops / (summary.min_ms * 1e6) / peak
+        reason = f"no peak is known for {base.precision}" if base.macs else "the manifest has no MACs"
     return dataclasses.replace(
         base,
         **{key: last[key] for key in ("delegate", "fully_accelerated", "coverage_percent", "partitions")},

@@ -27,10 +27,7 @@ class Box:
     def overlaps(self, other: Box) -> bool:
         """Whether they share more than an edge."""
         return (
-            self.left < other.right
-            and other.left < self.right
-            and self.bottom < other.top
-            and other.bottom < self.top
+            self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
         )
 
     def within(self, other: Box) -> bool:

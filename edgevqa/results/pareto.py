@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from edgevqa.measure.record import Record
 
@@ -120,15 +121,20 @@ def not_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def group_of(record: Record) -> Group:
     """The group in which a record is compared."""
-    return Group(
-        record.target, record.protocol, record.task or record.model, record.scope or "", record.basis
-    )
+    return Group(record.target, record.protocol, record.task or record.model, record.scope or "", record.basis)
+
+
+def file_kind(record: Record) -> str:
+    """Format, precision and, where the folder is named after it, variant: `tflite-int8-weight-only`."""
+    kind = f"{record.format}-{record.precision}"
+    folder = PurePath(record.artifact).name
+    return folder if folder.startswith(f"{kind}-") else kind
 
 
 def describe(record: Record) -> str:
     """A row in a few words, as `w0.25-d2 onnx-int8 in onnxruntime`."""
     threads = f", {record.threads} threads" if record.threads > 1 else ""
-    return f"{record.submodel} {record.format}-{record.precision} in {record.runtime}{threads}"
+    return f"{record.submodel} {file_kind(record)} in {record.runtime}{threads}"
 
 
 def _newest(records: Sequence[Record]) -> set[int]:
@@ -137,11 +143,7 @@ def _newest(records: Sequence[Record]) -> set[int]:
     for index, record in enumerate(records):
         for key in _identities(record):
             last[key] = index
-    return {
-        index
-        for index, record in enumerate(records)
-        if all(last[key] == index for key in _identities(record))
-    }
+    return {index for index, record in enumerate(records) if all(last[key] == index for key in _identities(record))}
 
 
 def _identities(record: Record) -> tuple[tuple[object, ...], ...]:

@@ -66,8 +66,7 @@ def write_plot(path: Path, rows: Sequence[Row], floors: Mapping[str, float] | No
         MissingExtra: matplotlib is not installed.
         EnvironmentFailure: the file cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"a plot is written as {', '.join(SUFFIXES)}, not as {path.suffix or path.name!r}")
+    check_suffix(path)
     try:
         import matplotlib as mpl
     except ImportError:
@@ -84,6 +83,12 @@ def write_plot(path: Path, rows: Sequence[Row], floors: Mapping[str, float] | No
         }
         figure.savefig(stream, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata[path.suffix])
     write_bytes(path, stream.getvalue())
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UsageError when a plot cannot be written under this name."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"a plot is written as {', '.join(SUFFIXES)}, not as {path.suffix or path.name!r}")
 
 
 def draw(rows: Sequence[Row], floors: Mapping[str, float] | None = None) -> Figure:
@@ -109,7 +114,7 @@ def draw(rows: Sequence[Row], floors: Mapping[str, float] | None = None) -> Figu
         _front_line(axes, front)
     _points(axes, counted)
     _floors(axes, floors or {})
-    _axis_texts(axes, counted[0])
+    _axis_texts(axes, counted)
     figure.legend(
         loc="outside lower center",
         ncols=LEGEND_COLUMNS,
@@ -130,10 +135,8 @@ def _limits(axes: Axes, records: Sequence[Record]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     low, high = min(map(_x, records)), max(map(_x, records))
-    margin = max(
-        1.12, (high / low) ** 0.07, math.sqrt(4 * low / high)
-    )  # a factor of 4 shows two ticks or more
-    left, right = low / margin, high * margin
+    margin = max(1.12, (high / low) ** 0.07, math.sqrt(4 * low / high))  # a factor of 4 shows two ticks or more
+    left, right = low / margin**1.4, high * margin  # labels stand to the left of their points
     axes.set_xscale("log")
     axes.set_xlim(left, right)
     ticks = [
@@ -214,11 +217,13 @@ def _floors(axes: Axes, floors: Mapping[str, float]) -> None:
         )  # fmt: skip
 
 
-def _axis_texts(axes: Axes, row: Row) -> None:
-    threads = "1 thread" if row.record.threads == 1 else f"{row.record.threads} threads"
-    kind = "" if row.group.basis == "measured" else f", {row.group.basis}"
-    axes.set_xlabel(f"p90 latency on {row.group.target}, {threads}{kind} (ms)")
-    axes.set_ylabel(f"Accuracy on {row.group.task} (%)")
+def _axis_texts(axes: Axes, rows: Sequence[Row]) -> None:
+    group = rows[0].group
+    counts = sorted({row.record.threads for row in rows})
+    threads = "1 thread" if counts == [1] else f"{', '.join(map(str, counts))} threads"
+    kind = "" if group.basis == "measured" else f", {group.basis}"
+    axes.set_xlabel(f"p90 latency on {group.target}, {threads}{kind} (ms)")
+    axes.set_ylabel(f"Accuracy on {group.task} (%)")
 
 
 def _label_front(figure: Figure, axes: Axes, front: Sequence[Record], records: Sequence[Record]) -> None:

@@ -66,9 +66,7 @@ def _sentence(chosen: Record, best: Record, largest: Record | None) -> str:
         return text + "."
     faster = _times(_p90(largest) / _p90(chosen), "faster", "slower") if _p90(chosen) > 0 else ""
     smaller = (
-        _times(largest.file_mb / chosen.file_mb, "smaller", "larger")
-        if largest.file_mb and chosen.file_mb
-        else ""
+        _times(largest.file_mb / chosen.file_mb, "smaller", "larger") if largest.file_mb and chosen.file_mb else ""
     )
     compared = " and ".join(part for part in (faster, smaller) if part)
     sizes = f", {largest.file_mb:.3g} MB" if largest.file_mb is not None else ""

@@ -80,9 +80,7 @@ def parse(line: bytes) -> Record:
         raise InputError("it is not a JSON object")
     version = values.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InputError(
-            f"a newer edgevqa wrote it (schema {version}, this one reads up to {SCHEMA_VERSION})"
-        )
+        raise InputError(f"a newer edgevqa wrote it (schema {version}, this one reads up to {SCHEMA_VERSION})")
     record = Record.from_dict(values)
     for name, kinds in _field_kinds().items():
         value = getattr(record, name)
@@ -105,8 +103,7 @@ def _field_kinds() -> dict[str, tuple[Any, ...]]:
     """For every field of a record, the types that its value may have."""
     hints = typing.get_type_hints(Record)
     return {
-        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        for name, hint in hints.items()
+        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,) for name, hint in hints.items()
     }
 
 

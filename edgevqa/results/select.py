@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from edgevqa.devices.targets import Limits
 from edgevqa.errors import GateFailed, Inconclusive, UsageError
 from edgevqa.measure.protocols import PROTOCOLS
 from edgevqa.measure.record import Record
@@ -30,57 +32,37 @@ MEASURES: dict[str, Measure] = {
 """Name of a limit -> what it limits."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a file may cost; None is no limit.
+def given(limits: Limits) -> dict[str, float]:
+    """The limits that are set, by name, in the order of MEASURES."""
+    values = {name: getattr(limits, name) for name in MEASURES}
+    return {name: value for name, value in values.items() if value is not None}
 
-    Attributes:
-        p90_ms: 90th percentile of the latency, ms.
-        file_mb: size of the file, MB.
-        memory_mb: peak memory of the process, MB.
-        energy_j: energy of one inference, idle power included, J.
+
+def limits_text(limits: Limits) -> str:
+    """Limits for people: `p90 <= 60 ms, file <= 5 MB`."""
+    texts = [f"{MEASURES[name].label} <= {limit:g} {MEASURES[name].unit}" for name, limit in given(limits).items()]
+    return ", ".join(texts) or "no limit"
+
+
+def excess(record: Record, limits: Limits) -> float | None:
+    """How far a row goes towards its tightest limit: 1 is at it, above 1 over it, 0 without limits.
+
+    None when the row holds all limits that can be checked, but lacks the figure of another.
     """
+    values = {name: getattr(record, MEASURES[name].field) for name in given(limits)}
+    known = [value / getattr(limits, name) for name, value in values.items() if value is not None]
+    largest = max(known, default=0.0)
+    return None if largest <= 1 and None in values.values() else float(largest)
 
-    p90_ms: float | None = None
-    file_mb: float | None = None
-    memory_mb: float | None = None
-    energy_j: float | None = None
 
-    def __post_init__(self) -> None:
-        for name, limit in self.given().items():
-            if not 0 < limit < float("inf"):
-                raise UsageError(f"the limit of {MEASURES[name].label} must be above 0, not {limit}")
-
-    def given(self) -> dict[str, float]:
-        """The limits that are set."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def excess(self, record: Record) -> float | None:
-        """How far a row goes towards its tightest limit: 1 is at it, above 1 over it, 0 without limits.
-
-        None when the row holds all limits that can be checked, but lacks the figure of another.
-        """
-        values = {name: getattr(record, MEASURES[name].field) for name in self.given()}
-        known = [value / self.given()[name] for name, value in values.items() if value is not None]
-        largest = max(known, default=0.0)
-        return None if largest <= 1 and None in values.values() else float(largest)
-
-    def missing(self, record: Record) -> list[str]:
-        """The limited figures that a row lacks, each with the reason where one is noted."""
-        reasons = {"energy_j": record.energy_reason, "p90_ms": record.percentiles_reason}
-        return [
-            MEASURES[name].label + (f" ({reasons[name]})" if reasons.get(name) else "")
-            for name in self.given()
-            if getattr(record, MEASURES[name].field) is None
-        ]
-
-    def __str__(self) -> str:
-        texts = [
-            f"{MEASURES[name].label} <= {limit:g} {MEASURES[name].unit}"
-            for name, limit in self.given().items()
-        ]
-        return ", ".join(texts) or "no limit"
+def _missing(record: Record, limits: Limits) -> list[str]:
+    """The limited figures that a row lacks, each with the reason where one is noted."""
+    reasons = {"energy_j": record.energy_reason, "p90_ms": record.percentiles_reason}
+    return [
+        MEASURES[name].label + (f" ({reasons[name]})" if reasons.get(name) else "")
+        for name in given(limits)
+        if getattr(record, MEASURES[name].field) is None
+    ]
 
 
 @dataclass(frozen=True)
@@ -119,10 +101,13 @@ def select(
         model: whose files may be chosen; needed when the rows are about several tasks.
 
     Raises:
-        UsageError: the rows are about several tasks, whose scores cannot be compared.
+        UsageError: a limit is not above 0, or the rows are about tasks whose scores cannot be compared.
         Inconclusive: nothing usable was measured on the target, or a limited figure is missing.
         GateFailed: every measured file misses a limit; the message names the nearest.
     """
+    for name, limit in given(limits).items():
+        if not 0 < limit < math.inf:
+            raise UsageError(f"the limit of {MEASURES[name].label} must be above 0, not {limit:g}")
     rows = [row for row in pareto(records) if row.record.target == target and row.why_not != REPLACED]
     rows = [row for row in rows if model in (None, row.record.model)]
     usable = [row for row in rows if not disqualified(row.record)]
@@ -147,29 +132,29 @@ def _choose(target: str, limits: Limits, candidates: Sequence[Record]) -> Select
     unknown: list[Record] = []
     over: list[tuple[float, Record]] = []
     for record in candidates:
-        excess = limits.excess(record)
-        if excess is not None and excess > 1:
-            over.append((excess, record))
+        share = excess(record, limits)
+        if share is not None and share > 1:
+            over.append((share, record))
         else:
-            (unknown if excess is None or record.p90_ms is None else within).append(record)
+            (unknown if share is None or record.p90_ms is None else within).append(record)
     if within:
         best = max(within, key=_merit)
         better = tuple(record for record in unknown if _merit(record) > _merit(best))
         return Selection(best, limits, len(within), len(candidates), better)
     if unknown:
-        lacking = Counter(text for record in unknown for text in limits.missing(record) or ["p90"])
+        lacking = Counter(text for record in unknown for text in _missing(record, limits) or ["p90"])
         raise Inconclusive(
-            f"no file on {target} is known to hold {limits}: {len(unknown)} of {len(candidates)} lack "
-            + "; ".join(text for text, _count in lacking.most_common())
+            f"no file on {target} is known to hold {limits_text(limits)}: "
+            f"{len(unknown)} of {len(candidates)} lack " + "; ".join(text for text, _count in lacking.most_common())
         )
-    _excess, nearest = min(over, key=lambda pair: (pair[0], -(pair[1].score_percent or 0.0)))
+    _share, nearest = min(over, key=lambda pair: (pair[0], -(pair[1].score_percent or 0.0)))
     figures = [
         f"{measure.label} {getattr(nearest, measure.field):.3g} {measure.unit}"
         for name, measure in MEASURES.items()
-        if name in limits.given() and getattr(nearest, measure.field) is not None
+        if name in given(limits) and getattr(nearest, measure.field) is not None
     ]
     raise GateFailed(
-        f"none of {len(candidates)} measured files on {target} holds {limits}; "
+        f"none of {len(candidates)} measured files on {target} holds {limits_text(limits)}; "
         f"the nearest is {describe(nearest)}: {', '.join(figures)}, {nearest.score_percent:.1f} %"
     )
 

@@ -24,6 +24,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import time
 from array import array as packed
@@ -105,8 +106,7 @@ class LiteRT:
         inputs, outputs = signature.get_input_details(), signature.get_output_details()
         del signature  # while it lives, the interpreter refuses to run
         self.inputs: Specs = {
-            name: (tuple(int(size) for size in item["shape"]), item["dtype"].__name__)
-            for name, item in inputs.items()
+            name: (tuple(int(size) for size in item["shape"]), item["dtype"].__name__) for name, item in inputs.items()
         }
         self.indices = {name: int(item["index"]) for name, item in inputs.items()}
         self.output = int(outputs[only_output(list(outputs))]["index"])
@@ -207,9 +207,7 @@ def fit(name: str, array: Any, shape: tuple[Any, ...], kind: str) -> Any:
     if array.ndim == 4 and agrees(tuple(array.shape[axis] for axis in (0, 2, 3, 1))):
         return array.transpose(0, 2, 3, 1).copy()
     have = [1, *array.shape[1:]]
-    raise RunnerError(
-        "inputs", f"input {name!r} should have the shape {list(shape)}, the questions have {have}"
-    )
+    raise RunnerError("inputs", f"input {name!r} should have the shape {list(shape)}, the questions have {have}")
 
 
 def select(specs: Specs, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,9 +302,7 @@ def host_state() -> dict[str, Any]:
     governors = sorted({read(path + "scaling_governor") or "" for path in policies} - {""})
     degrees = known(read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"))
     degrees = [value / 1000 for value in degrees if 0 < value < 200_000]
-    throttles = known(
-        read_number(path) for path in glob.glob(cpu + "cpu*/thermal_throttle/core_throttle_count")
-    )
+    throttles = known(read_number(path) for path in glob.glob(cpu + "cpu*/thermal_throttle/core_throttle_count"))
     firmware = read("/sys/devices/platform/soc/soc:firmware/get_throttled")
     quota = [line.split() for line in (read("/sys/fs/cgroup/cpu.stat") or "").splitlines()]
     stopped = [int(fields[1]) / 1e6 for fields in quota if fields[0] == "throttled_usec"]
@@ -330,7 +326,7 @@ def host_state() -> dict[str, Any]:
     }
 
 
-FEATURES = ("sse4_2", "avx", "fma", "f16c", "amx", "asimd", "fphp", "i8mm", "bf16", "sve", "sme")
+FEATURES = re.compile(r"(avx|amx|asimd|sve).*|sse4_2|fma|f16c|fphp|i8mm|bf16|sme2?")
 
 
 def package_version(package: str) -> str | None:
@@ -360,7 +356,7 @@ def probe() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "board": read("/sys/firmware/devicetree/base/model"),
         "cpu_model": facts.get("model name") or part or None,
-        "features": sorted(flag for flag in flags if flag.startswith(FEATURES)),
+        "features": sorted(flag for flag in flags if FEATURES.fullmatch(flag)),
         "cores": os.cpu_count(),
         "core_mask": hex(sum(1 << core for core in allowed_cores())),
         "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],

@@ -13,6 +13,10 @@ class Questions(Protocol):
     """What training needs of a split, see `edgevqa.data.dataset.Split`."""
 
     @property
+    def tokens(self) -> np.ndarray:
+        """The words, int32 (n, T), zero padded."""
+
+    @property
     def answers(self) -> np.ndarray:
         """The right answers, int64 (n,)."""
 
@@ -20,6 +24,10 @@ class Questions(Protocol):
         """Batched model inputs by name."""
 
     def __len__(self) -> int: ...
+
+
+SORTED_BATCHES = 4
+"""So many batches at a time are sorted by the length of their questions, which saves computing padding."""
 
 
 class Batches:
@@ -36,6 +44,7 @@ class Batches:
         self.batch = min(batch, len(split))
         self.seed = seed
         self.per_epoch = len(split) // self.batch
+        self._lengths = (split.tokens != 0).sum(1)
         self._epoch = -1
         self._order = np.empty(0, np.int64)
 
@@ -43,9 +52,32 @@ class Batches:
         """The questions of a step, 0-based."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.split))
+            self._order = self._ordered(np.random.default_rng((self.seed, epoch)))
             self._epoch = epoch
         return self._order[place * self.batch : (place + 1) * self.batch]
+
+    def _ordered(self, random: np.random.Generator) -> np.ndarray:
+        """All questions of an epoch in the order in which they are trained."""
+        order = random.permutation(len(self.split))
+        stretch = SORTED_BATCHES * self.batch
+        for start in range(0, len(order), stretch):
+            part = order[start : start + stretch]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            whole = len(part) // self.batch * self.batch
+            chunks = part[:whole].reshape(-1, self.batch)
+            order[start : start + whole] = random.permutation(chunks).ravel()
+            order[start + whole : start + len(part)] = part[whole:]
+        return order
+
+
+def trim(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Model inputs without the columns in which every question has padding."""
+    longest = max(1, int((inputs["question"] != 0).sum(1).max()))
+    return {
+        **inputs,
+        "question": inputs["question"][:, :longest],
+        "question_mask": inputs["question_mask"][..., :longest],
+    }
 
 
 def to_tensors(inputs: dict[str, np.ndarray], device: torch.device) -> tuple[Tensor, ...]:

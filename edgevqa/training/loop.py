@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from edgevqa.errors import InputError, UsageError
 from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import read_json, write_bytes, write_json
-from edgevqa.training.batches import Batches, Questions, to_tensors
+from edgevqa.training.batches import Batches, Questions, to_tensors, trim
 from edgevqa.training.recipe import Recipe
 from edgevqa.training.stages import Stage
 
@@ -31,7 +31,7 @@ class Milestones:
 
     save: int = 250
     tell: int = 50
-    evaluate: int = 2000
+    evaluate: int = 500
 
 
 def _identity(stage: Stage, recipe: Recipe, split: Questions) -> str:
@@ -45,7 +45,7 @@ def _identity(stage: Stage, recipe: Recipe, split: Questions) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _load_state(path: Path, identity: str, model: MCAN, optimizer: torch.optim.Optimizer) -> int:
+def _load_state(path: Path, identity: str, model: MCAN, optimizers: Sequence[torch.optim.Optimizer]) -> int:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -55,16 +55,38 @@ def _load_state(path: Path, identity: str, model: MCAN, optimizer: torch.optim.O
             f"{path} is the state of a run with other settings; repeat its command, or choose another --out folder"
         )
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return int(state["step"])
 
 
-def _save_state(path: Path, identity: str, step: int, model: MCAN, optimizer: torch.optim.Optimizer) -> None:
+def _save_state(path: Path, identity: str, step: int, model: MCAN, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     buffer = io.BytesIO()
-    torch.save(
-        {"identity": identity, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer
-    )
+    state = {
+        "identity": identity,
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
+
+
+def make_optimizers(model: MCAN, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """The optimizers of a recipe: AdamW with BST's betas and eps, and Muon for the layers' matrices if asked."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        inside = recipe.optimizer == "muon" and name.startswith(("encoder.", "decoder.")) and parameter.dim() == 2
+        (matrices if inside else others).append(parameter)
+    adamw = torch.optim.AdamW(
+        others, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=recipe.weight_decay, fused=True
+    )
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(
+        matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [adamw, muon]
 
 
 def choose_device(name: str) -> torch.device:
@@ -115,13 +137,10 @@ def train(
     milestones = milestones or Milestones()
     progress = progress or Silent()
     model = stage.model.to(device).train()
-    fused = {"fused": True}
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=recipe.weight_decay, **fused
-    )
+    optimizers = make_optimizers(model, recipe)
     identity = _identity(stage, recipe, split)
     state_path = folder / f"{name}.state.pt"
-    first = _load_state(state_path, identity, model, optimizer) if state_path.exists() else 0
+    first = _load_state(state_path, identity, model, optimizers) if state_path.exists() else 0
     batches = Batches(split, recipe.batch, recipe.seed)
     answers = torch.from_numpy(split.answers)
     history_path = folder / f"{name}.history.json"
@@ -133,13 +152,15 @@ def train(
     started, losses = time.monotonic(), []
     for step in range(first, recipe.steps):
         torch.manual_seed(recipe.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(step)
         indices = batches.indices(step)
-        inputs = to_tensors(split.model_inputs(indices), device)
-        optimizer.zero_grad()
+        inputs = to_tensors(trim(split.model_inputs(indices)), device)
+        model.zero_grad()
         losses.append(stage.backward(step, indices, inputs, answers[indices].to(device)))
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         done = step + 1
         last = done == recipe.steps
         if done % milestones.tell == 0 or last:
@@ -156,7 +177,7 @@ def train(
             tell(f"{name} step {done}: {evaluate(done)}")
             model.train()
         if done % milestones.save == 0 or last:
-            _save_state(state_path, identity, done, model, optimizer)
+            _save_state(state_path, identity, done, model, optimizers)
             write_json(history_path, history)
     progress.finish()
     return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edgevqa.errors import UsageError
 
 Loss = Literal["softmax", "sigmoid"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Recipe:
         loss: "softmax": one answer is right (cross entropy; KL to the teacher's softmax, BST's choice for GQA).
             "sigmoid": answers are judged one by one (BCE summed over answers; to the teacher's sigmoid, BST's
             choice for VQA-v2). Both are averaged over the batch.
+        optimizer: "adamw" for all weights; "muon" orthogonalises the updates of the matrices inside the layers
+            (Jordan et al. 2024, scaled to AdamW's step size as by Liu et al. 2025), and AdamW does the rest.
+        mixed_precision: whether matrix products are computed in bfloat16; weights and losses stay float32.
         submodels: K, the submodels of one distillation step.
         seed: of the weights, the order of the questions, dropout and the choice of submodels.
     """
@@ -34,6 +38,8 @@ class Recipe:
     warmup: int = 500
     weight_decay: float = 0.01
     loss: Loss = "softmax"
+    optimizer: Optimizer = "adamw"
+    mixed_precision: bool = False
     submodels: int = 5
     seed: int = 0
 

@@ -37,7 +37,9 @@ class OnAnswers:
 
     def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
         """Add the gradients of the loss against the answers and return it."""
-        loss = answer_loss(self.model(*inputs), answers, self.recipe.loss)
+        with precision(self.recipe, inputs[-1].device):
+            logits = self.model(*inputs)
+        loss = answer_loss(logits.float(), answers, self.recipe.loss)
         loss.backward()
         return float(loss.detach())
 
@@ -93,11 +95,17 @@ class SelfDistillation:
         chosen = self.chosen(step)
         for place in chosen:
             sliced = views(parameters, self.model.config, self.plans[place])
-            logits = functional_call(self._skeletons[place], sliced, inputs)
-            loss = teacher_loss(logits, target, self.recipe.loss)
+            with precision(self.recipe, inputs[-1].device):
+                logits = functional_call(self._skeletons[place], sliced, inputs)
+            loss = teacher_loss(logits.float(), target, self.recipe.loss)
             loss.backward()
             total += float(loss.detach())
         return total / len(chosen)
+
+
+def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The context in which a recipe computes its matrix products."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision)
 
 
 def _skeleton(config: MCANConfig) -> nn.Module:

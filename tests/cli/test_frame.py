@@ -42,10 +42,11 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
     def add(error: BaseException) -> None:
         @click.command(epilog=examples("edgevqa boom"))
+        @click.option("--any", "any_pair", is_flag=True)
         @json_option
-        def command(as_json: bool) -> None:
+        def command(any_pair: bool, as_json: bool) -> None:
             """Fail."""
-            raise error
+            raise GateFailed("any was asked for") if any_pair else error
 
         module = ModuleType("edgevqa.cli.boom")
         module.__spec__ = ModuleSpec("edgevqa.cli.boom", None)
@@ -63,9 +64,7 @@ def test_the_overview_loads_nothing_heavy(arguments: list[str]) -> None:
         f"try: main({arguments!r})\nexcept SystemExit as e: assert not e.code, e.code\n"
         f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "LOADED []"
 
@@ -76,9 +75,7 @@ def test_the_package_itself_loads_nothing_heavy_and_its_public_names_exist() -> 
         f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])\n"
         "for name in edgevqa.__all__: getattr(edgevqa, name)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["LOADED []"]
 
@@ -131,6 +128,13 @@ def test_json_can_be_asked_for_by_the_environment(failing) -> None:
     assert json.loads(result.stdout) == {"error": "no", "exit_code": 1}
 
 
+def test_an_option_can_come_from_the_environment_under_its_own_name(failing) -> None:
+    failing(GateFailed("no"))
+    for name, said in (("EDGEVQA_BOOM_ANY", "any was asked for"), ("EDGEVQA_BANG_ANY", "no")):
+        result = CliRunner(env={name: "1"}).invoke(main, ["boom"])
+        assert result.stderr == f"error: {said}\n"
+
+
 def test_an_unexpected_error_is_short_and_its_origin_can_be_seen(failing) -> None:
     failing(ZeroDivisionError("by nought"))
     result = CliRunner().invoke(main, ["boom"])
@@ -147,6 +151,7 @@ def test_an_unexpected_error_is_short_and_its_origin_can_be_seen(failing) -> Non
     [
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (OSError(errno.EROFS, "Read-only file system", "/mnt/x"), "/mnt/x: the file system is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "cannot use /root/x: Permission denied"),
         (MemoryError(), "not enough memory"),
     ],
 )

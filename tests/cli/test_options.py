@@ -28,9 +28,7 @@ def test_widths(text: str, width: str) -> None:
     assert parse_width(text) == Fraction(width)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "wide", "25%", "1/0", "1e-1", "nan", "inf", "-0.5", "1/2/3", "٣/٤", "1_0/2_0"]
-)
+@pytest.mark.parametrize("text", ["", "wide", "25%", "1/0", "1e-1", "nan", "inf", "-0.5", "1/2/3", "٣/٤", "1_0/2_0"])
 def test_what_is_no_width(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a width: give .* such as 0\.25 or 1/4"):
         parse_width(text)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevqa.devices.base import Completed
-from edgevqa.devices.local import PREFIX, LocalTransport
+from edgevqa.devices.base import TEMPORARY_PREFIX, Completed
+from edgevqa.devices.local import LocalTransport
 from edgevqa.devices.mock import Answer, Call, MockTransport
 from edgevqa.errors import DeviceError, InputError
 
@@ -45,9 +45,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_sends_runs_and_fetches(tmp_path: Path) -> None:
     sent = tmp_path / 'it\'s "x"; rm -rf $HOME'
     sent.write_text("hello")
-    code = (
-        "import sys; open('out', 'w').write(open('given').read() + sys.argv[1]); print('said'); sys.exit(7)"
-    )
+    code = "import sys; open('out', 'w').write(open('given').read() + sys.argv[1]); print('said'); sys.exit(7)"
     completed = run(python(code, "; echo $HOME 'q' \""), given=sent)
     assert (completed.exit_code, completed.stdout) == (7, "said\n")
     assert completed.files["out"].read_text() == "hello; echo $HOME 'q' \""
@@ -146,11 +144,9 @@ def test_folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         run(python(""))
 
 
-def test_folders_of_killed_runs_are_removed_after_a_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_killed_runs_are_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    old, new = tmp_path / (PREFIX + "old"), tmp_path / (PREFIX + "new")
+    old, new = tmp_path / (TEMPORARY_PREFIX + "old"), tmp_path / (TEMPORARY_PREFIX + "new")
     for folder in (old, new):
         folder.mkdir()
         (folder / "file").touch()

@@ -41,9 +41,7 @@ def record(**more: Any) -> Record:
     return Record(**{**LEAST, **more})
 
 
-@given(
-    st.text(), st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), st.lists(st.integers())
-)
+@given(st.text(), st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), st.lists(st.integers()))
 def test_a_record_survives_its_line(text: str, number: float | None, counts: list[int]) -> None:
     written = record(validity=text, p90_ms=number, process_counts=tuple(counts))
     line = written.to_line()
@@ -68,11 +66,11 @@ def test_what_is_not_measured_is_empty_with_a_reason() -> None:
 
 def test_every_column_of_a_row_is_there() -> None:
     wanted = """model_sha256 submodel method parameters macs tokens regions scope format precision runtime
-        runtime_version delegate coverage_percent partitions threads core_mask target basis protocol n min_ms p50_ms
-        p90_ms p99_ms mean_ms std_ms first_inference_ms load_ms peak_rss_mb energy_gross_j energy_net_j energy_sensor
-        mean_power_w file_mb score_percent score_error score_n parity gate percent_of_peak simulated_instructions
-        clock_before_mhz clock_after_mhz temperature_before_c temperature_after_c validity environment_id
-        experiment_id run_id tool_version schema_version samples"""
+        runtime_version delegate coverage_percent partitions threads core_mask target basis protocol n min_ms
+        p50_ms p90_ms p99_ms mean_ms std_ms first_inference_ms load_ms peak_rss_mb energy_gross_j energy_net_j
+        energy_sensor mean_power_w file_mb score_percent score_error score_n parity gate percent_of_peak
+        simulated_instructions clock_before_mhz clock_after_mhz temperature_before_c temperature_after_c
+        validity environment_id experiment_id run_id tool_version schema_version samples"""
     assert set(wanted.split()) <= {item.name for item in dataclasses.fields(Record)}
 
 

@@ -16,9 +16,7 @@ from edgevqa.measure.statistics import buckets, discarded, early_stopping, summa
 QUICK = get_protocol("quick")
 
 
-@pytest.mark.parametrize(
-    ("percentile", "least"), [(0.5, 11), (0.9, 64), (0.95, 130), (0.99, 662), (0.999, 6636)]
-)
+@pytest.mark.parametrize(("percentile", "least"), [(0.5, 11), (0.9, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])
 def test_least_number_of_queries_is_that_of_mlperf(percentile: float, least: int) -> None:
     assert discarded(least - 1, percentile) is None
     assert discarded(least, percentile) == 0

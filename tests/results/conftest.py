@@ -12,7 +12,18 @@ import pytest
 
 from edgevqa.measure.record import RECORDS_NAME, Record
 
-GRID = [(0.25, 1), (0.25, 2), (0.25, 4), (0.25, 6), (0.5, 2), (0.5, 4), (0.5, 6), (0.75, 4), (0.75, 6), (1.0, 6)]
+GRID = [
+    (0.25, 1),
+    (0.25, 2),
+    (0.25, 4),
+    (0.25, 6),
+    (0.5, 2),
+    (0.5, 4),
+    (0.5, 6),
+    (0.75, 4),
+    (0.75, 6),
+    (1.0, 6),
+]
 SCORES = [88.4, 90.6, 92.0, 93.1, 94.2, 95.3, 96.4, 96.0, 96.9, 97.3]
 
 
@@ -112,7 +123,7 @@ def forty_records() -> list[Record]:
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     return record
 

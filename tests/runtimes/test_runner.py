@@ -29,9 +29,7 @@ TIMES = {
 }
 
 
-def run(
-    folder: Path, job: dict[str, Any], python: str = sys.executable, **options: Any
-) -> tuple[int, dict[str, Any]]:
+def run(folder: Path, job: dict[str, Any], python: str = sys.executable, **options: Any) -> tuple[int, dict[str, Any]]:
     (folder / "job.json").write_text(json.dumps(job))
     done = subprocess.run(
         [python, str(RUNNER), "job.json"], cwd=folder, capture_output=True, text=True, timeout=120, **options
@@ -325,9 +323,7 @@ def test_stands_alone_and_runs_on_python_3_9(folder: Path) -> None:
         name.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (
-            [item.name for item in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        )
+        for name in ([item.name for item in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
     assert imported <= set(sys.stdlib_module_names) | {"numpy"}
     python = shutil.which("python3.9")

@@ -11,7 +11,13 @@ from edgevqa.models.config import MCANConfig, RegionInput
 from edgevqa.slimming.grid import MCAN_BST, Slimming, bst_plan, grid, grid_pairs
 
 CONFIG = MCANConfig.uniform(
-    hidden=16, heads=8, layers=6, image=RegionInput(4, 6), vocabulary_size=11, answer_count=7, question_length=5
+    hidden=16,
+    heads=8,
+    layers=6,
+    image=RegionInput(4, 6),
+    vocabulary_size=11,
+    answer_count=7,
+    question_length=5,
 )
 
 

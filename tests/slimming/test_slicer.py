@@ -33,7 +33,11 @@ def inputs(config: MCANConfig = CONFIG, batch: int = 3) -> tuple[torch.Tensor, .
     mask = torch.zeros(batch, 1, 1, 5)
     mask[0, ..., 3:] = -1e4
     if isinstance(config.image, PixelInput):
-        return question, mask, torch.randn(batch, 3, config.image.size, config.image.size, generator=generator)
+        return (
+            question,
+            mask,
+            torch.randn(batch, 3, config.image.size, config.image.size, generator=generator),
+        )
     region_mask = torch.zeros(batch, 1, 1, 4)
     region_mask[1, ..., 2:] = -1e4
     regions, boxes = (torch.randn(batch, 4, size, generator=generator) for size in (6, 5))
@@ -64,14 +68,21 @@ def test_a_prefix_keeps_the_first_heads_and_the_right_layers() -> None:
     full, small = model.encoder[0].attention.query.weight, submodel.encoder[0].attention.query.weight
     torch.testing.assert_close(small, full[: 2 * CONFIG.head_size, :4])
     # At depth 1 the decoder keeps its last layer.
-    torch.testing.assert_close(submodel.decoder[0].ffn.inner.weight, model.decoder[5].ffn.inner.weight[:16, :4])
+    torch.testing.assert_close(
+        submodel.decoder[0].ffn.inner.weight, model.decoder[5].ffn.inner.weight[:16, :4]
+    )
     torch.testing.assert_close(submodel.embedding.weight, model.embedding.weight)
     torch.testing.assert_close(submodel.lstm.weight_hh_l0, model.lstm.weight_hh_l0)
 
 
 @pytest.mark.parametrize(
     ("depth", "encoder", "decoder"),
-    [(1, (0,), (5,)), (2, (0, 5), (0, 5)), (4, (0, 1, 4, 5), (0, 1, 4, 5)), (6, tuple(range(6)), tuple(range(6)))],
+    [
+        (1, (0,), (5,)),
+        (2, (0, 5), (0, 5)),
+        (4, (0, 1, 4, 5), (0, 1, 4, 5)),
+        (6, tuple(range(6)), tuple(range(6))),
+    ],
 )
 def test_layer_order(depth: int, encoder: tuple[int, ...], decoder: tuple[int, ...]) -> None:
     plan = bst_plan(CONFIG, MCAN_BST, Fraction(1, 4), depth)
@@ -126,7 +137,9 @@ def any_plan(draw: st.DrawFn) -> SubmodelPlan:
     }
     kept = {}
     for name, size in dimensions(CONFIG).items():
-        choice = draw(st.one_of(st.none(), st.integers(1, size), st.sets(st.integers(0, size - 1), min_size=1)))
+        choice = draw(
+            st.one_of(st.none(), st.integers(1, size), st.sets(st.integers(0, size - 1), min_size=1))
+        )
         if choice is not None:
             kept[name] = choice if isinstance(choice, int) else tuple(sorted(choice))
     return SubmodelPlan(method="any", layers=layers, kept=kept)

@@ -1,0 +1,118 @@
+"""Whether an artifact answers as many questions as the fp32 PyTorch submodel does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevqa.data.score import accuracy
+from edgevqa.errors import InputError
+
+LIMITS: Mapping[str, float] = {"fp32": 0.0, "fp16": 0.2, "int8": 0.5}
+"""Points of the score that each precision may lose against fp32 PyTorch, on a full test split."""
+ERRORS = 2.0
+"""Standard errors by which a sample must show a loss beyond the limit before it counts."""
+
+Integers = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class ScoreCheck:
+    """A score beside that of the fp32 PyTorch submodel on the same questions.
+
+    Attributes:
+        questions: what was asked: "reference questions", "scenes/test", "1000 of scenes/test".
+        percent, count, standard_error: right answers in percent, of how many questions, and its error in points.
+        fp32_percent: of the fp32 PyTorch submodel; None when it is not known.
+        drop: points lost against it; negative when the artifact is better.
+        drop_error: standard error of `drop` as a figure about more questions than these: from the questions on
+            which the two differ in being right. None where only the two scores are known.
+        limit: points that may be lost.
+        full: whether the questions are a full test split, where the limit holds strictly. On a sample a loss counts
+            only when it exceeds the limit by two standard errors of the drop.
+    """
+
+    questions: str
+    percent: float
+    count: int
+    standard_error: float
+    fp32_percent: float | None
+    drop: float | None
+    drop_error: float | None
+    limit: float
+    full: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether no more than the limit was lost, see `full`; True when there is nothing to compare with."""
+        if self.drop is None:
+            return True
+        allowance = 0.0 if self.full else ERRORS * (self.drop_error or 0.0)
+        return self.drop <= self.limit + allowance + 1e-9
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; empty when it passed."""
+        if self.passed:
+            return ""
+        error = "" if self.drop_error is None else f" (standard error {self.drop_error:.2f})"
+        return (
+            f"it scores {self.percent:.2f} % on {self.questions}, {self.drop:.2f} points{error} below fp32 PyTorch; "
+            f"{self.limit:g} are allowed"
+        )
+
+
+def compare_answers(
+    answers: Integers, fp32: Integers, labels: Integers, *, questions: str, limit: float, full: bool
+) -> ScoreCheck:
+    """Compare the answers (n,) of an artifact with those of fp32 PyTorch, question by question.
+
+    With b questions that only PyTorch gets right and c that only the artifact does, the drop is (b - c) / n, and its
+    variance over questions drawn like these is (b + c - (b - c)^2 / n) / n^2.
+
+    Raises:
+        InputError: the lengths differ, or there are no questions.
+    """
+    if fp32.shape != labels.shape:
+        raise InputError(f"{fp32.shape} answers of fp32 PyTorch do not fit {labels.shape} questions")
+    score, full_score = accuracy(answers, labels), accuracy(fp32, labels)
+    right, fp32_right = answers == labels, fp32 == labels
+    lost, won, count = int((fp32_right & ~right).sum()), int((right & ~fp32_right).sum()), len(labels)
+    variance = max(lost + won - (lost - won) ** 2 / count, 0.0) / count**2
+    return ScoreCheck(
+        questions=questions,
+        percent=score.percent,
+        count=count,
+        standard_error=score.standard_error,
+        fp32_percent=full_score.percent,
+        drop=100.0 * (lost - won) / count,
+        drop_error=100.0 * math.sqrt(variance),
+        limit=limit,
+        full=full,
+    )
+
+
+def compare_score(
+    answers: Integers, labels: Integers, fp32_percent: float | None, *, questions: str, limit: float, full: bool
+) -> ScoreCheck:
+    """Compare the answers (n,) of an artifact with the score of fp32 PyTorch alone.
+
+    On a sample the score of the full split says nothing strict: the drop's error is then the score's own.
+    """
+    score = accuracy(answers, labels)
+    drop = None if fp32_percent is None else fp32_percent - score.percent
+    return ScoreCheck(
+        questions=questions,
+        percent=score.percent,
+        count=score.count,
+        standard_error=score.standard_error,
+        fp32_percent=fp32_percent,
+        drop=drop,
+        drop_error=None if drop is None or full else score.standard_error,
+        limit=limit,
+        full=full,
+    )

@@ -1,0 +1,162 @@
+"""The quick gate: the reference questions, in the artifact's runtime, on the device that will be timed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevqa.devices import Target, Transport
+from edgevqa.devices.jobs import run_logits
+from edgevqa.errors import InputError, IntegrityError
+from edgevqa.export.manifest import Artifact
+from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
+from edgevqa.gate.parity import parity, tolerance_for
+from edgevqa.gate.verdict import FAILED, Verdict, judge, now, read_verdict, write_verdict
+from edgevqa.progress import Progress, Silent
+from edgevqa.runtimes import check_format, get_runtime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REFERENCE_QUESTIONS = "the reference questions"
+WORKERS = 2
+
+
+def reference_labels(artifact: Artifact) -> NDArray[np.int64] | None:
+    """The right answers (n,) to the reference questions, or None when they have none."""
+    path = artifact.reference_inputs
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            labels = stored["labels"] if "labels" in stored.files else None
+    except (OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"{path} is not readable: {error}; export the artifact again") from None
+    return None if labels is None or (labels < 0).any() else labels.astype(np.int64)
+
+
+def still_holds(verdict: Verdict | None, target: Target, tolerance: float, runtime_version: str | None) -> bool:
+    """Whether a verdict need not be found again: nothing that it depends on has changed."""
+    if verdict is None:
+        return False
+    if (verdict.delegate, verdict.threads) != (target.delegate, target.threads):
+        return False
+    if runtime_version is not None and verdict.runtime_version not in (None, runtime_version):
+        return False
+    return verdict.parity is None or verdict.parity.tolerance == tolerance
+
+
+def quick_gate(
+    artifact: Artifact,
+    runtime: str,
+    target: Target,
+    *,
+    transport: Transport | None = None,
+    runtime_version: str | None = None,
+    again: bool = False,
+) -> Verdict:
+    """Judge an artifact by the reference questions; the verdict is kept beside it and reused while nothing changes.
+
+    Args:
+        artifact: what is judged; its files are compared with its manifest first.
+        runtime: one of `edgevqa.runtimes.RUNTIMES`.
+        target: the device; its tolerances come before the general ones.
+        transport: a way to the target that is open already.
+        runtime_version: the version that is known to be on the target; a verdict about another one is not reused.
+        again: whether to run even if there is a verdict.
+
+    Raises:
+        UsageError: the file is for another runtime.
+        IntegrityError: a file of the artifact does not match its manifest.
+        DeviceError, MissingExtra: the device failed or lacks the runtime; then there is no verdict.
+        EnvironmentFailure: the verdict cannot be written.
+    """
+    check_format(artifact.file, get_runtime(runtime))
+    manifest = artifact.manifest
+    tolerance = tolerance_for(manifest["precision"], target.tolerances)
+    artifact.verify()
+    known = read_verdict(artifact, runtime, target.name)
+    if known is not None and not again and still_holds(known, target, tolerance, runtime_version):
+        return known
+    values: dict[str, Any] = {
+        "artifact": artifact.name,
+        "artifact_sha256": artifact.sha256,
+        "reference_sha256": manifest["reference_logits"]["sha256"],
+        "runtime": runtime,
+        "target": target.name,
+        "delegate": target.delegate,
+        "threads": target.threads,
+        "created": now(),
+    }
+    reference = artifact.reference_logits()
+    try:
+        logits, facts = run_logits(target, artifact.file, artifact.reference_inputs, runtime, transport=transport)
+        found = parity(reference, logits, tolerance)
+    except InputError as error:  # the runtime refuses the file or its inputs: that is the file's fault
+        verdict = Verdict(
+            **values,
+            status=FAILED,
+            reason=" ".join(str(error).split()),
+            runtime_version=runtime_version,
+            parity=None,
+            score=None,
+        )
+    else:
+        score = _reference_score(artifact, logits, reference)
+        status, reason = judge(manifest["task"]["trained"], found, score)
+        verdict = Verdict(
+            **values,
+            status=status,
+            reason=reason,
+            runtime_version=facts.get("runtime_version"),
+            parity=found,
+            score=score,
+        )
+    write_verdict(artifact, verdict)
+    return verdict
+
+
+def _reference_score(
+    artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32]
+) -> ScoreCheck | None:
+    labels = reference_labels(artifact)
+    if labels is None:
+        return None
+    return compare_answers(
+        logits.argmax(axis=1),
+        reference.argmax(axis=1),
+        labels,
+        questions=REFERENCE_QUESTIONS,
+        limit=LIMITS[artifact.manifest["precision"]],
+        full=False,
+    )
+
+
+def quick_gates(
+    pairs: Sequence[tuple[Artifact, str]],
+    target: Target,
+    *,
+    transport: Transport | None = None,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> list[Verdict]:
+    """Judge artifacts, each in a runtime, see `quick_gate`; on this machine two at a time."""
+    progress = progress or Silent()
+    lock = threading.Lock()
+
+    def judge_one(pair: tuple[Artifact, str]) -> Verdict:
+        artifact, runtime = pair
+        verdict = quick_gate(artifact, runtime, target, transport=transport, again=again)
+        with lock:
+            progress.step(f"gate: {artifact.name} in {runtime}: {verdict.status}")
+        return verdict
+
+    progress.start("gating", len(pairs))
+    threads = ThreadPoolExecutor(WORKERS if target.kind == "local" else 1)
+    try:
+        return list(threads.map(judge_one, pairs))
+    finally:
+        threads.shutdown(cancel_futures=True)
+        progress.finish()

@@ -1,0 +1,96 @@
+"""A target's check-up: what it is, which runtimes it has and lacks, and what would disturb a measurement now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevqa.devices import Target, open_transport
+from edgevqa.devices.jobs import probe
+from edgevqa.devices.targets import load_target
+from edgevqa.errors import DeviceError, MissingExtra
+from edgevqa.measure.host import Finding, HostState, assess
+from edgevqa.runtimes import get_runtime
+
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class CheckUp:
+    """What was found.
+
+    Attributes:
+        target: the profile's name.
+        facts: what the device is and has, by name.
+        findings: what would disturb a measurement, as `assess` says it.
+        missing: for each runtime of the profile that is not there, how to get it; expected features that lack.
+    """
+
+    target: str
+    facts: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is there and no fault was seen; what is unknown is no fault."""
+        return not self.missing and not any(finding.level == "invalid" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable description."""
+        return {**asdict(self), "ready": self.ready}
+
+
+def check_up(name_or_path: str | Path) -> CheckUp:
+    """Look at a target for about a second.
+
+    Raises:
+        UsageError: no such profile.
+        DeviceError: the device cannot be reached.
+    """
+    target = load_target(name_or_path)
+    transport = open_transport(target)
+    missing = []
+    versions = {}
+    values: Mapping[str, Any] = {}
+    for name in target.runtimes:
+        try:
+            values = probe(target, name, transport)
+            versions[name] = f"{get_runtime(name).package} {values['runtimes'][name]}"
+        except (MissingExtra, DeviceError) as error:
+            missing.append(f"{name}: {error}")
+    first = probe(target, None, transport)
+    time.sleep(LOOK_SECONDS)
+    second = probe(target, None, transport)
+    states = [HostState.from_dict(found["host"]) for found in (first, second)]
+    missing += [
+        f"the feature {feature}, which the profile expects"
+        for feature in target.features
+        if feature not in first["features"]
+    ]
+    return CheckUp(
+        target=target.name,
+        facts=_facts(target, first, versions),
+        findings=assess(states[0], states[1], target.threads, target.host_checks),
+        missing=tuple(missing),
+    )
+
+
+def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
+    memory = found.get("memory_mb")
+    clocks = sorted({round(clock) for clock in found["core_maximum_mhz"] if clock is not None}, reverse=True)
+    return {
+        "target": f"{target.name} ({target.kind})",
+        "machine": " ".join(filter(None, (found.get("board"), found["machine"], found["system"], found["kernel"]))),
+        "processor": f"{found.get('cpu_model') or 'unknown'}, {found['cores']} cores",
+        "clocks": ", ".join(f"{clock} MHz" for clock in clocks) or "unknown",
+        "features": ", ".join(found["features"]) or "unknown",
+        "memory": "unknown" if memory is None else f"{memory / 1000:.1f} GB",
+        "python": f"{found['python']}, numpy {found['numpy']}",
+        "runtimes": ", ".join(versions.values()) or "none of the profile's",
+        "accelerator": target.delegate,
+        "energy sensor": target.energy_sensor or "none configured",
+    }
