@@ -12,13 +12,18 @@ __version__ = "0.1.0"
 
 # Public name -> (module, attribute there). Fetched lazily, so that `import edgevqa` stays light.
 _PUBLIC = {
-    "pareto": ("edgevqa.results.pareto", "pareto"),
+    "bench": ("edgevqa.pipeline", "bench"),
+    "evaluate": ("edgevqa.pipeline", "evaluate"),
+    "export": ("edgevqa.pipeline", "export"),
+    "load": ("edgevqa.checkpoints", "load_checkpoint"),
+    "pareto": ("edgevqa.pipeline", "pareto"),
     "read_records": ("edgevqa.results.records", "read"),
     "recommend": ("edgevqa.results.recommend", "recommend"),
     "select": ("edgevqa.results.select", "select"),
+    "slice": ("edgevqa.slimming.slicer", "slice_model"),
 }
 
-__all__ = ["__version__", "pareto", "read_records", "recommend", "select"]
+__all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -111,6 +113,20 @@ depth_option = click.option(
     "--depth", metavar="LAYERS", callback=_depth, help="A count of layers (2) or a fraction (1/3, 6/6)."
 )
 """`--depth` as an int (layers), a Fraction (of the layers) or None; see `layers_of`."""
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not names:
+        raise UsageError(f"{_parameter.opts[0]} needs at least one name")
+    return names
+
+
+def names_option(option: str, argument: str, default: str | None, text: str) -> Callable[[Any], Any]:
+    """An option that takes names divided by commas, as a tuple or None."""
+    return click.option(option, argument, metavar="NAMES", default=default, callback=_names, help=text)
 
 
 def examples(*lines: str) -> str:

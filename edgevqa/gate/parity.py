@@ -55,9 +55,8 @@ class Parity:
             return f"{self.not_finite} of {self.count} questions give logits that are no finite numbers"
         reasons = []
         if self.relative > self.tolerance:
-            reasons.append(
-                f"the logits differ by up to {100 * self.relative:.3g} % of their range; {100 * self.tolerance:g} % is allowed"
-            )
+            allowed = f"{100 * self.tolerance:g} % is allowed"
+            reasons.append(f"the logits differ by up to {100 * self.relative:.3g} % of their range; {allowed}")
         if self.disagreements:
             reasons.append(f"{self.disagreements} of {self.count} answers differ from the PyTorch submodel's")
         return "; ".join(reasons)

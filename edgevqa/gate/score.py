@@ -99,7 +99,8 @@ def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in
     """The answers (n,) of the fp32 PyTorch submodel, for `evaluate_artifact`.
 
     Args:
-        checkpoint, plan: the submodel.
+        checkpoint: the slimmable model.
+        plan: the submodel.
         exam: the questions.
         keep_in: a folder to keep the answers in, such as the submodel's folder of artifacts.
 
@@ -119,7 +120,7 @@ def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in
     module = checkpoint.submodel(plan)
     from edgevqa.training.evaluation import predict
 
-    answers = predict(module, exam.split, indices=exam.indices).argmax(axis=1).astype(np.int64)
+    answers: Answers = predict(module, exam.split, indices=exam.indices).argmax(axis=1).astype(np.int64)
     if path is not None:
         content = {"identity": identity, "answers": answers.tolist()}
         write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
@@ -201,7 +202,8 @@ def evaluate_artifact(
     """Score an artifact and put the score into its verdict; what was scored already is not scored again.
 
     On this machine it is answered in this process if that has the runtime, else by the runner on the target. The score
-    of a full split is final; a sample's never replaces it. An artifact that fails the quick gate is not scored.
+    of a full split is final; a sample's never replaces it. An artifact that fails the quick gate, or whose weights are
+    untrained, is not scored.
 
     Args:
         artifact: what is scored.
@@ -224,7 +226,8 @@ def evaluate_artifact(
     progress = progress or Silent()
     _check_answers(artifact, exam)
     verdict = quick_gate(artifact, runtime, target, transport=transport)
-    if verdict.parity is None or not verdict.parity.passed:
+    trained = artifact.manifest["task"]["trained"]
+    if not trained or verdict.parity is None or not verdict.parity.passed:
         return verdict
     path, identity = _score_path(artifact, exam, verdict), _identity(artifact, exam, verdict, fp32)
     score = None if again else _read_score(path, identity)
@@ -248,7 +251,7 @@ def evaluate_artifact(
         progress.finish()
     if verdict.final and not score.full:
         return verdict
-    status, reason = judge(artifact.manifest["task"]["trained"], verdict.parity, score)
+    status, reason = judge(trained, verdict.parity, score)
     if (status, reason, score) != (verdict.status, verdict.reason, verdict.score):
         verdict = replace(verdict, status=status, reason=reason, score=score, created=now())
         write_verdict(artifact, verdict)

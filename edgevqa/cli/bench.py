@@ -1,0 +1,104 @@
+"""`edgevqa bench`: gate and measure exported files on a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgevqa.cli.console import Column, note, print_json, print_table, show_progress
+from edgevqa.cli.options import examples, json_option, names_option, results_option
+from edgevqa.errors import DeviceError, GateFailed, UsageError
+
+if TYPE_CHECKING:
+    from edgevqa.measure.record import Record
+
+
+@click.command(
+    epilog=examples(
+        "edgevqa bench",
+        "edgevqa bench --target x86 --protocol standard",
+        "edgevqa bench artifacts/scenes/w0.25-d2 --runtime litert --threads 1,2",
+    )
+)
+@click.argument("artifacts", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"))
+@click.option("--target", help="A profile's name or file.  [default: this machine]")
+@names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime.  [default: the target's]")
+@click.option("--protocol", help="smoke, quick, standard or sustained.  [default: the target's]")
+@names_option("--threads", "threads", None, "Numbers of threads.  [default: the target's]")
+@results_option
+@json_option
+def command(
+    artifacts: Path,
+    target: str | None,
+    runtimes: tuple[str, ...] | None,
+    protocol: str | None,
+    threads: tuple[str, ...] | None,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Gate and measure the files in the folder ARTIFACTS on a target.
+
+    What was measured already is not measured again. A file that fails the gate is never timed; then the exit code is
+    1. A cell that could not be measured makes it 3.
+    """
+    from edgevqa.devices.targets import load_target
+    from edgevqa.pipeline import artifacts_in, bench
+
+    counts = None if threads is None else _counts(threads)
+    chosen = None if target is None else load_target(target)
+    with show_progress() as progress:
+        records = bench(
+            artifacts_in(artifacts),
+            target=chosen,
+            runtimes=runtimes,
+            protocol=protocol,
+            threads=counts,
+            results=results,
+            progress=progress,
+        )
+    if as_json:
+        print_json([record.to_dict() for record in records])
+    else:
+        show(records)
+        click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
+    failed = [record for record in records if record.gate == "failed"]
+    unmeasured = [record for record in records if record.n == 0 and record.gate != "failed"]
+    if as_json and (failed or unmeasured):
+        click.get_current_context().exit((GateFailed if failed else DeviceError).exit_code)
+    if failed:
+        raise GateFailed(f"{len(failed)} of {len(records)} failed the gate and were not timed; see above")
+    if unmeasured:
+        raise DeviceError(f"{len(unmeasured)} of {len(records)} could not be measured; see above")
+
+
+def _counts(threads: tuple[str, ...]) -> tuple[int, ...]:
+    for count in threads:
+        if not count.isdecimal():
+            raise UsageError(f"--threads takes whole numbers such as 1 or 1,2, not {count!r}")
+    return tuple(int(count) for count in threads)
+
+
+def show(records: list[Record]) -> None:
+    """Print records for people."""
+    columns = [
+        Column("submodel"), Column("file"), Column("runtime"), Column("threads", number=True),
+        Column("n", number=True), Column("p50 ms", number=True), Column("p90 ms", number=True),
+        Column("load ms", number=True), Column("RAM MB", number=True), Column("gate"), Column("validity"),
+    ]  # fmt: skip
+    rows = [
+        [
+            record.submodel, f"{record.format} {record.precision}", record.runtime, str(record.threads),
+            str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
+            _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],
+        ]
+        for record in records
+    ]  # fmt: skip
+    print_table(columns, rows)
+    for text in dict.fromkeys(record.validity for record in records if record.validity != "valid"):
+        note(text)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
