@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "bench": ("edgevqa.pipeline", "bench"),
     "evaluate": ("edgevqa.pipeline", "evaluate"),
-    "export": ("edgevqa.pipeline", "export"),
+    "export_submodels": ("edgevqa.pipeline", "export"),
     "load": ("edgevqa.checkpoints", "load_checkpoint"),
     "pareto": ("edgevqa.pipeline", "pareto"),
     "read_records": ("edgevqa.results.records", "read"),
@@ -23,7 +23,18 @@ _PUBLIC = {
     "slice": ("edgevqa.slimming.slicer", "slice_model"),
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = [
+    "__version__",
+    "bench",
+    "evaluate",
+    "export_submodels",
+    "load",
+    "pareto",
+    "read_records",
+    "recommend",
+    "select",
+    "slice",
+]
 
 
 def __getattr__(name: str) -> Any:

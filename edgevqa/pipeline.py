@@ -53,7 +53,7 @@ def this_machine() -> Target:
 def intended_pairs(artifacts: Sequence[Artifact], runtimes: Sequence[str] | None = None) -> list[tuple[Artifact, str]]:
     """Every artifact with every runtime that it is intended for, or with those of `runtimes` that can open it."""
     if runtimes is None:
-        return [(artifact, name) for artifact in artifacts for name in artifact.manifest["runtimes"] if name in RUNTIMES]
+        runtimes = tuple(RUNTIMES)
     chosen = [get_runtime(name) for name in runtimes]
     return [
         (artifact, runtime.name)
@@ -81,7 +81,11 @@ def export(
     Args:
         model: a bundled model's name, a checkpoint folder, or a checkpoint.
         plans: the submodels.
-        formats, precisions, schemes, runtimes, out: see `edgevqa.export.exporter.export_submodel`.
+        formats: of `onnx`, `tflite`.
+        precisions: of `fp32`, `fp16`, `int8`.
+        schemes: "auto" or names of quantization schemes, see `edgevqa.export.quantize.SCHEMES`.
+        runtimes: make what is best for each of these runtimes instead of each format's default.
+        out: the folder of artifacts.
         target: where the gate runs; this machine by default.
         gated_in: the runtimes of the gate; by default the target's and those of `runtimes`.
         progress: told about every file.
@@ -149,7 +153,7 @@ def evaluate(
     for artifact in artifacts:
         if artifact.manifest["model_sha256"] != checkpoint.sha256:
             raise UsageError(
-                f"{artifact.name} was exported from other weights than those of {checkpoint.folder}; name its checkpoint"
+                f"{artifact.name} was exported from other weights than {checkpoint.folder} has; name its checkpoint"
             )
         submodels.setdefault(artifact.manifest["submodel"], artifact)
     progress.start("answering in PyTorch", len(submodels))

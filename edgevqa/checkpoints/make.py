@@ -13,6 +13,7 @@ from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
 from edgevqa.data.floors import Floors, floors
 from edgevqa.data.score import accuracy
+from edgevqa.models.initialisation import initialise
 from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.slimming.counting import count
@@ -68,11 +69,11 @@ def make_checkpoint(
             scores = [accuracy(predict(model, validation).argmax(1), validation.answers).percent for model in models]
             return "validation " + ", ".join(f"{score:.2f} %" for score in scores)
 
-        torch.manual_seed(preset.teacher.seed)
         teacher = MCAN(config)
+        initialise(teacher, preset.teacher.seed)
         evaluate: Evaluate = lambda step: score_of(teacher)  # noqa: E731
         weights = train(
-            OnAnswers(teacher, preset.teacher), preset.teacher, questions, work, name="teacher", device=device,
+            OnAnswers(teacher, preset.teacher, questions.grounding), preset.teacher, questions, work, name="teacher", device=device,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
         student = MCAN(config)

@@ -212,7 +212,8 @@ def save_checkpoint(
     for spec in input_specs(checkpoint.config):
         if reference[spec.name].shape[1:] != spec.shape[1:]:
             raise InputError(
-                f"the reference input {spec.name!r} has the shape {reference[spec.name].shape}, not (n, *{spec.shape[1:]})"
+                f"the reference input {spec.name!r} has the shape {reference[spec.name].shape}; "
+                f"behind the number of questions it should be {spec.shape[1:]}"
             )
     described = {
         "schema_version": SCHEMA_VERSION,

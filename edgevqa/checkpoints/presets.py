@@ -19,6 +19,7 @@ class Preset:
         image: what a picture is given as.
         hidden: size of the residual stream of the full model, which has 8 heads and 6 + 6 layers.
         word_size: size of a word embedding.
+        lstm_size: size of the LSTM's state.
         dropout: dropout probability.
         teacher: recipe of the full-size model on the answers.
         student: recipe of the self-distillation.
@@ -27,6 +28,7 @@ class Preset:
     image: RegionInput | PixelInput
     hidden: int
     word_size: int
+    lstm_size: int
     dropout: float
     teacher: Recipe
     student: Recipe
@@ -42,7 +44,7 @@ class Preset:
             answer_count=len(dataset.answers),
             question_length=dataset.question_length,
             word_size=self.word_size,
-            lstm_size=self.hidden,
+            lstm_size=self.lstm_size,
             dropout=self.dropout,
         )
 
@@ -52,14 +54,18 @@ PRESETS: Mapping[str, Preset] = {
         image=RegionInput(count=9, feature_size=28, box_size=5),
         hidden=64,
         word_size=32,
+        lstm_size=128,
         dropout=0.0,
-        teacher=Recipe(steps=6000, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
-        student=Recipe(steps=4500, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
+        teacher=Recipe(
+            steps=5000, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
+        ),
+        student=Recipe(steps=4000, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
     ),
     "easy-vqa": Preset(
         image=PixelInput(size=64, channels=(16, 32, 64, 64)),
         hidden=64,
         word_size=32,
+        lstm_size=64,
         dropout=0.1,
         teacher=Recipe(steps=1500, learning_rate=2e-3, warmup=200, optimizer="muon", mixed_precision=True),
         student=Recipe(steps=1000, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),

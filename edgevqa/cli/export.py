@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @names_option("--format", "formats", "onnx,tflite", "Of onnx, tflite.")
 @names_option("--precision", "precisions", "fp32", "Of fp32, fp16, int8.")
 @names_option("--scheme", "schemes", None, "Quantization schemes instead of the defaults, such as static.")
-@names_option("--runtime", "runtimes", None, "Make the variant that is best for these runtimes, such as tflite_runtime.")
+@names_option("--runtime", "runtimes", None, "Make what is best for these runtimes, such as tflite_runtime.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"), help="Where to.")
 @click.option("--target", help="Profile of the device that the gate runs on.  [default: this machine]")
 @json_option

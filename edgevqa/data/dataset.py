@@ -34,6 +34,9 @@ class Split:
         image_index: int64 (n,), the row of `images` that each question is about.
         images: {"regions" float32 (m, R, F), "boxes" float32 (m, R, 5), "region_count" int64 (m,)} or
             {"image" uint8 (m, 3, H, W)}.
+        grounding: where the data says it, uint8 (n, R): bit 0 is set where a region fits the first description of
+            the question ("red square" in "how many red squares are left of the circle"), bit 1 where it fits the
+            second; else None. Training may use it, and no model input holds it.
         normalisation: for pixels, {"mean", "deviation"} of the values in 0..1.
     """
 
@@ -45,6 +48,7 @@ class Split:
     image_index: np.ndarray
     images: dict[str, np.ndarray]
     normalisation: Mapping[str, float] = field(default_factory=lambda: UNCHANGED)
+    grounding: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -151,6 +155,7 @@ def write_split(path: Path, split: Split, seed: int) -> None:
         family_index=np.array([families.index(family) for family in split.types], np.int8),
         answers=split.answers,
         image_index=split.image_index,
+        **({} if split.grounding is None else {"grounding": split.grounding}),
         **{f"images.{name}": array for name, array in split.images.items()},
     )
     write_bytes(path, stream.getvalue())
@@ -176,6 +181,7 @@ def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
             image_index=values["image_index"],
             images={key[7:]: value for key, value in values.items() if key.startswith("images.")},
             normalisation=dataset.preprocessing["picture"].get("normalisation", UNCHANGED),
+            grounding=values.get("grounding"),
         )
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error, EOFError):
         return None

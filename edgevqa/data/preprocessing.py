@@ -45,9 +45,7 @@ def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[st
     return vocabulary.encode(" ".join(synonyms.get(word, word) for word in words), question["length"])
 
 
-def question_inputs(
-    text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def question_inputs(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A question as the model's inputs, batch 1: question int32 (1, T), question_mask float32 (1, 1, 1, T).
 
     Unknown words become UNKNOWN; `encode_question` names them. Raises InputError for an empty question.
@@ -152,9 +150,7 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     widths = {"regions": picture["features"], "boxes": picture["boxes"]}
     for key in keys:
         if arrays[key].ndim != 2 or arrays[key].shape[1] != widths[key]:
-            raise InputError(
-                f"{key} in {path} has the shape {arrays[key].shape}; this model takes (n, {widths[key]})"
-            )
+            raise InputError(f"{key} in {path} has the shape {arrays[key].shape}; this model takes (n, {widths[key]})")
         if len(arrays[key]) != len(arrays["regions"]):
             raise InputError(f"{path} has {len(arrays['regions'])} regions but {len(arrays[key])} boxes")
         arrays[key] = _finite(arrays[key], key, path)

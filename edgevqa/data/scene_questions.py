@@ -9,6 +9,7 @@ next to nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -223,9 +224,7 @@ def draw_program(family: str, random: np.random.Generator) -> Program:
         return Program(family, _draw(random, (0.05, 0.5, 0.35, 0.1)))
     if family == "compare-number":
         comparison = COMPARISONS[random.integers(3)]
-        return Program(
-            family, _draw(random, (0, 0.6, 0.4)), _draw(random, (0, 0.6, 0.4)), comparison=comparison
-        )
+        return Program(family, _draw(random, (0, 0.6, 0.4)), _draw(random, (0, 0.6, 0.4)), comparison=comparison)
     if family in ("query", "compare-attribute", "one-hop-query"):
         attribute = tuple(ATTRIBUTES)[random.integers(3)]
         if family == "query":
@@ -248,10 +247,33 @@ def _draw(random: np.random.Generator, chances: tuple[float, ...], without: str 
     return Description(**{free[name]: int(random.integers(len(ATTRIBUTES[free[name]]))) for name in names})
 
 
-def plan_questions(
-    table: Table, per_scene: int, random: np.random.Generator
-) -> list[tuple[int, str, str, int]]:
-    """Questions about a block of scenes, as (scene, family, sentence, answer), sorted by scene.
+class Planned(NamedTuple):
+    """A question about one scene of a block.
+
+    Attributes:
+        scene: the scene's number.
+        family: one of FAMILIES.
+        text: the sentence.
+        answer: a place in ANSWERS.
+        target: which things fit the first description, a bit for each place.
+        other: which things fit the second description, likewise; 0 where there is none.
+    """
+
+    scene: int
+    family: str
+    text: str
+    answer: int
+    target: int
+    other: int
+
+
+def _bits(mask: np.ndarray) -> np.ndarray:
+    """Rows of a mask (n, 8) as numbers (n,)."""
+    return mask @ (1 << np.arange(mask.shape[1]))
+
+
+def plan_questions(table: Table, per_scene: int, random: np.random.Generator) -> list[Planned]:
+    """Questions about a block of scenes, sorted by scene.
 
     Families have equal shares. A drawn sentence is asked of one or two scenes for each answer that is
     feasible, so its answers are uniform; among the scenes with an answer those with the fewest questions are
@@ -262,7 +284,7 @@ def plan_questions(
     load = np.zeros(len(table), np.int64)
     used: dict[Program, set[int]] = {}
     answers_of: dict[Program, np.ndarray] = {}
-    questions: list[tuple[int, str, str, int]] = []
+    questions: list[Planned] = []
     for number, family in enumerate(FAMILIES):
         wanted = total * (number + 1) // len(FAMILIES) - len(questions)
         made = fruitless = 0
@@ -280,8 +302,10 @@ def plan_questions(
             fruitless = 0
             wordings = templates(program)
             text = sentence(program, wordings[random.integers(len(wordings))])
-            for scene in chosen:
-                questions.append((scene, family, text, int(answers[scene])))
+            target = _bits(program.target.mask(table)[chosen])
+            other = np.zeros_like(target) if program.other is None else _bits(program.other.mask(table)[chosen])
+            for scene, first, second in zip(chosen, target.tolist(), other.tolist(), strict=True):
+                questions.append(Planned(scene, family, text, int(answers[scene]), first, second))
                 used[program].add(scene)
                 load[scene] += 1
             made += len(chosen)

@@ -149,27 +149,54 @@ def generate_split(
     progress = progress or Silent()
     progress.start(f"making {scenes} scenes ({name})", scenes)
     vocabulary = scenes_vocabulary()
-    questions: list[tuple[int, str, str, int]] = []
+    questions: list[scene_questions.Planned] = []
+    grounding: list[np.ndarray] = []
     pictures: list[dict[str, np.ndarray]] = []
     for block, first in enumerate(range(0, scenes, BLOCK)):
         random = block_random(seed, name, block)
         drawn = sample_scenes(min(BLOCK, scenes - first), random)
         planned = scene_questions.plan_questions(drawn.table, QUESTIONS_PER_SCENE, random)
-        questions += [(first + scene, family, text, answer) for scene, family, text, answer in planned]
-        pictures += [picture_arrays(drawn.picture(scene), kind) for scene in range(len(drawn))]
+        arrays = [picture_arrays(drawn.picture(scene), kind) for scene in range(len(drawn))]
+        pictures += arrays
+        if "boxes" in arrays[0]:
+            grounding.append(ground(planned, drawn.table, np.stack([found["boxes"] for found in arrays])))
+        questions += [question._replace(scene=first + question.scene) for question in planned]
         progress.step("scenes and questions", len(drawn))
     progress.finish()
     encode = functools.cache(lambda text: vocabulary.encode(text, QUESTION_LENGTH).tokens)
     return Split(
         name=f"{kind}/{name}",
-        texts=tuple(text for _, _, text, _ in questions),
-        tokens=np.stack([encode(text) for _, _, text, _ in questions]),
-        answers=np.array([answer for *_, answer in questions], np.int64),
-        types=tuple(family for _, family, _, _ in questions),
-        image_index=np.array([scene for scene, *_ in questions], np.int64),
+        texts=tuple(question.text for question in questions),
+        tokens=np.stack([encode(question.text) for question in questions]),
+        answers=np.array([question.answer for question in questions], np.int64),
+        types=tuple(question.family for question in questions),
+        image_index=np.array([question.scene for question in questions], np.int64),
         images={key: np.stack([arrays[key] for arrays in pictures]) for key in pictures[0]},
         normalisation=NORMALISATION,
+        grounding=np.concatenate(grounding) if grounding else None,
     )
+
+
+def ground(planned: list[scene_questions.Planned], table: scene_questions.Table, boxes: np.ndarray) -> np.ndarray:
+    """Which regions the descriptions of the questions of a block fit: uint8 (n, R), see `Split.grounding`.
+
+    Args:
+        planned: the questions.
+        table: the scenes.
+        boxes: float32 (scenes, R, 5) of the regions that were found, row 0 being the whole picture.
+    """
+    centres = (boxes[:, 1:, :2] + boxes[:, 1:, 2:4]) / 2 * PICTURE_SIDE
+    places = np.stack([table.x, table.y], axis=-1)
+    distance = np.abs(centres[:, :, None] - places[:, None]).sum(axis=-1)
+    # (scenes, regions): the thing that each region shows; padding shows none.
+    thing = np.where(table.valid[:, None], distance, np.inf).argmin(axis=-1)
+    real = boxes[:, 1:, 4] > 0
+    scene = np.array([question.scene for question in planned])
+    fits = np.zeros((len(planned), boxes.shape[1]), np.uint8)
+    for bit, name in enumerate(("target", "other")):
+        things = np.array([getattr(question, name) for question in planned])
+        fits[:, 1:] |= (((things[:, None] >> thing[scene]) & 1) & real[scene]).astype(np.uint8) << bit
+    return fits
 
 
 def picture_arrays(picture: np.ndarray, kind: str) -> dict[str, np.ndarray]:

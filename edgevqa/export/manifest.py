@@ -192,17 +192,21 @@ class Artifact:
         Raises:
             IntegrityError: a file is missing, or its sha256 is not the manifest's.
         """
-        for path, key in (
-            (self.file, "sha256"),
-            (self.reference_logits_path, "reference_logits.sha256"),
-            (self.reference_inputs, "reference.sha256"),
-        ):
-            part, _, field = key.rpartition(".")
-            expected = (self.manifest[part] if part else self.manifest)[field]
-            if not path.is_file():
-                raise IntegrityError(f"{path} is missing; {AGAIN}")
-            if sha256_file(path) != expected:
-                raise IntegrityError(f"{path} has changed: its sha256 is not '{key}' of {MANIFEST}; {AGAIN}")
+        self.verify_file()
+        self._compare(self.reference_logits_path, "reference_logits.sha256")
+        self._compare(self.reference_inputs, "reference.sha256")
+
+    def verify_file(self) -> None:
+        """Compare the model file alone with the manifest, see `verify`; the folder is enough for this."""
+        self._compare(self.file, "sha256")
+
+    def _compare(self, path: Path, key: str) -> None:
+        part, _, field = key.rpartition(".")
+        expected = (self.manifest[part] if part else self.manifest)[field]
+        if not path.is_file():
+            raise IntegrityError(f"{path} is missing; {AGAIN}")
+        if sha256_file(path) != expected:
+            raise IntegrityError(f"{path} has changed: its sha256 is not '{key}' of {MANIFEST}; {AGAIN}")
 
 
 def load_artifact(folder: Path | str, *, verify: bool = True) -> Artifact:

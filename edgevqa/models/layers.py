@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-
 LARGEST_SCORE = 50.0
 """Attention scores beyond this are cut in training; learned ones stay far below, and masked ones vanish."""
 

@@ -38,9 +38,7 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(3))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, picture: Tensor, picture_mask: Tensor | None, question: Tensor, question_mask: Tensor
-    ) -> Tensor:
+    def forward(self, picture: Tensor, picture_mask: Tensor | None, question: Tensor, question_mask: Tensor) -> Tensor:
         """Map the picture's (B, R, hidden) to (B, R, hidden), guided by the question's (B, T, hidden)."""
         picture = self.norms[0](picture + self.dropout(self.attention(picture, picture, picture_mask)))
         picture = self.norms[1](picture + self.dropout(self.guided(picture, question, question_mask)))

@@ -40,9 +40,7 @@ class SubmodelPlan:
         return {
             "method": self.method,
             "layers": {name: list(layers) for name, layers in sorted(self.layers.items())},
-            "kept": {
-                name: kept if isinstance(kept, int) else list(kept) for name, kept in sorted(self.kept.items())
-            },
+            "kept": {name: kept if isinstance(kept, int) else list(kept) for name, kept in sorted(self.kept.items())},
             "width": None if self.width is None else str(self.width),
             "depth": self.depth,
             "provenance": dict(self.provenance),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgevqa.errors import InputError, UsageError
 from edgevqa.models.mcan import MCAN
@@ -45,7 +45,7 @@ def _identity(stage: Stage, recipe: Recipe, split: Questions) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _load_state(path: Path, identity: str, model: MCAN, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+def _load_state(path: Path, identity: str, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]) -> int:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -54,30 +54,35 @@ def _load_state(path: Path, identity: str, model: MCAN, optimizers: Sequence[tor
         raise UsageError(
             f"{path} is the state of a run with other settings; repeat its command, or choose another --out folder"
         )
-    model.load_state_dict(state["model"])
+    stage.model.load_state_dict(state["model"])
+    stage.extra.load_state_dict(state["extra"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return int(state["step"])
 
 
-def _save_state(path: Path, identity: str, step: int, model: MCAN, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def _save_state(
+    path: Path, identity: str, step: int, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
     buffer = io.BytesIO()
     state = {
         "identity": identity,
         "step": step,
-        "model": model.state_dict(),
+        "model": stage.model.state_dict(),
+        "extra": stage.extra.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def make_optimizers(model: MCAN, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: MCAN, extra: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """The optimizers of a recipe: AdamW with BST's betas and eps, and Muon for the layers' matrices if asked."""
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         inside = recipe.optimizer == "muon" and name.startswith(("encoder.", "decoder.")) and parameter.dim() == 2
         (matrices if inside else others).append(parameter)
+    others.extend(extra.parameters())
     adamw = torch.optim.AdamW(
         others, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=recipe.weight_decay, fused=True
     )
@@ -90,7 +95,7 @@ def make_optimizers(model: MCAN, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def choose_device(name: str) -> torch.device:
-    """"cpu", "cuda", or "auto": a GPU where there is one. Raises UsageError for a GPU that is not there."""
+    """The device "cpu", "cuda", or "auto" (a GPU where there is one); raises UsageError for a GPU that is not there."""
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")
@@ -137,10 +142,11 @@ def train(
     milestones = milestones or Milestones()
     progress = progress or Silent()
     model = stage.model.to(device).train()
-    optimizers = make_optimizers(model, recipe)
+    stage.extra.to(device)
+    optimizers = make_optimizers(model, stage.extra, recipe)
     identity = _identity(stage, recipe, split)
     state_path = folder / f"{name}.state.pt"
-    first = _load_state(state_path, identity, model, optimizers) if state_path.exists() else 0
+    first = _load_state(state_path, identity, stage, optimizers) if state_path.exists() else 0
     batches = Batches(split, recipe.batch, recipe.seed)
     answers = torch.from_numpy(split.answers)
     history_path = folder / f"{name}.history.json"
@@ -158,6 +164,7 @@ def train(
         indices = batches.indices(step)
         inputs = to_tensors(trim(split.model_inputs(indices)), device)
         model.zero_grad()
+        stage.extra.zero_grad()
         losses.append(stage.backward(step, indices, inputs, answers[indices].to(device)))
         for optimizer in optimizers:
             optimizer.step()
@@ -167,7 +174,9 @@ def train(
             loss = sum(losses) / len(losses)
             rate = (done - first) * batches.batch / (time.monotonic() - started)
             left = (recipe.steps - done) * batches.batch / rate
-            line = f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, {left / 60:.0f} min left"
+            line = (
+                f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, {left / 60:.0f} min left"
+            )
             progress.step(line, 0)
             tell(line)
             history.append({"step": done, "loss": loss, "rate": recipe.rate(step)})
@@ -177,7 +186,7 @@ def train(
             tell(f"{name} step {done}: {evaluate(done)}")
             model.train()
         if done % milestones.save == 0 or last:
-            _save_state(state_path, identity, done, model, optimizers)
+            _save_state(state_path, identity, done, stage, optimizers)
             write_json(history_path, history)
     progress.finish()
     return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

@@ -21,6 +21,9 @@ def teacher_loss(logits: Tensor, teacher: Tensor, kind: Loss) -> Tensor:
     """Loss of logits (B, A) against a teacher's logits (B, A); BST (arXiv 2203.12814), the authors' code."""
     if kind == "softmax":
         return functional.kl_div(
-            functional.log_softmax(logits, -1), functional.log_softmax(teacher, -1), reduction="batchmean", log_target=True
+            functional.log_softmax(logits, -1),
+            functional.log_softmax(teacher, -1),
+            reduction="batchmean",
+            log_target=True,
         )
     return functional.binary_cross_entropy_with_logits(logits, torch.sigmoid(teacher), reduction="sum") / len(logits)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from edgevqa.models.config import MCANConfig
 from edgevqa.models.mcan import MCAN
@@ -19,28 +20,55 @@ from edgevqa.training.losses import answer_loss, teacher_loss
 from edgevqa.training.recipe import Recipe
 
 
+GROUNDED_LAYER = 1
+"""The decoder layer whose states must tell the grounding: an early one, so that the later ones can use it."""
+
+
 class Stage(Protocol):
     """One kind of training: a model whose gradients `backward` fills."""
 
     model: MCAN
+    extra: nn.ModuleDict
+    """What is trained beside the model and thrown away."""
 
     def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
         """Add the gradients of one step and return the loss."""
 
 
 class OnAnswers:
-    """Training on the ground truth: the teacher, or a submodel by itself."""
+    """Training on the ground truth: the teacher, or a submodel by itself.
 
-    def __init__(self, model: MCAN, recipe: Recipe) -> None:
+    Args:
+        model: what is trained.
+        recipe: loss, and the weight of the grounding.
+        grounding: uint8 (n, R), see `edgevqa.data.dataset.Split.grounding`; None for data without.
+    """
+
+    def __init__(self, model: MCAN, recipe: Recipe, grounding: np.ndarray | None = None) -> None:
         self.model = model
         self.recipe = recipe
+        self.extra = nn.ModuleDict()
+        self._grounding = None
+        if grounding is not None and recipe.grounding > 0:
+            bits = np.stack([grounding & 1, grounding >> 1 & 1], axis=-1)
+            self._grounding = torch.from_numpy(bits)
+            self.extra["grounding"] = nn.Linear(model.config.hidden, 2)
+            model.decoder[min(GROUNDED_LAYER, len(model.decoder) - 1)].register_forward_hook(self._remember)
+
+    def _remember(self, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
+        self._states = states
 
     def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
         """Add the gradients of the loss against the answers and return it."""
         with precision(self.recipe, inputs[-1].device):
             logits = self.model(*inputs)
         loss = answer_loss(logits.float(), answers, self.recipe.loss)
-        loss.backward()
+        total = loss
+        if self._grounding is not None:
+            fits = self._grounding[indices].to(logits.device).float()
+            read = self.extra["grounding"](self._states.float())
+            total = loss + self.recipe.grounding * functional.binary_cross_entropy_with_logits(read, fits)
+        total.backward()
         return float(loss.detach())
 
 
@@ -63,6 +91,7 @@ class SelfDistillation:
         self, model: MCAN, teacher: MCAN, plans: Sequence[SubmodelPlan], recipe: Recipe, questions: int
     ) -> None:
         self.model = model
+        self.extra = nn.ModuleDict()
         self.teacher = teacher.eval().requires_grad_(False)
         self.plans = tuple(plans)
         self.recipe = recipe

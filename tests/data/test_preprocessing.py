@@ -90,9 +90,7 @@ def test_pixels_of_a_file_are_those_of_training(drawn: scenes.Scenes, scene_file
     assert np.array_equal(picture_inputs(scene_file, PIXELS)["image"], trained["image"])
 
 
-def test_a_jpeg_or_a_large_picture_shows_the_same_things(
-    tmp_path, drawn: scenes.Scenes, scene_file: Path
-) -> None:
+def test_a_jpeg_or_a_large_picture_shows_the_same_things(tmp_path, drawn: scenes.Scenes, scene_file: Path) -> None:
     reference = picture_inputs(scene_file, REGIONS)
     picture = Image.fromarray(drawn.picture(0))
     picture.save(tmp_path / "scene.jpg", quality=90)

@@ -77,9 +77,7 @@ def test_parts_of_the_smallest_submodel() -> None:
 
 def test_mcan_small_without_adapters() -> None:
     """The original MCAN-small: 20,572 words, no language adapter, no norm behind the image adapter."""
-    small = replace(
-        PAPER, vocabulary_size=20572, language_adapter=False, image=RegionInput(100, 2048, norm=False)
-    )
+    small = replace(PAPER, vocabulary_size=20572, language_adapter=False, image=RegionInput(100, 2048, norm=False))
     assert count(small).parameters == 57_812_491
 
 

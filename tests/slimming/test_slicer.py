@@ -50,9 +50,7 @@ def test_trained_views_and_exported_copies_answer_alike(image: RegionInput | Pix
     model = build(config)
     for plan in grid(config, MCAN_BST, filtered=False):
         skeleton = MCAN(slice_config(config, plan)).eval()
-        viewed = functional_call(
-            skeleton, views(dict(model.named_parameters()), config, plan), inputs(config)
-        )
+        viewed = functional_call(skeleton, views(dict(model.named_parameters()), config, plan), inputs(config))
         copied = slice_model(model, plan)(*inputs(config))
         torch.testing.assert_close(viewed, copied, rtol=0, atol=0)
 
@@ -68,9 +66,7 @@ def test_a_prefix_keeps_the_first_heads_and_the_right_layers() -> None:
     full, small = model.encoder[0].attention.query.weight, submodel.encoder[0].attention.query.weight
     torch.testing.assert_close(small, full[: 2 * CONFIG.head_size, :4])
     # At depth 1 the decoder keeps its last layer.
-    torch.testing.assert_close(
-        submodel.decoder[0].ffn.inner.weight, model.decoder[5].ffn.inner.weight[:16, :4]
-    )
+    torch.testing.assert_close(submodel.decoder[0].ffn.inner.weight, model.decoder[5].ffn.inner.weight[:16, :4])
     torch.testing.assert_close(submodel.embedding.weight, model.embedding.weight)
     torch.testing.assert_close(submodel.lstm.weight_hh_l0, model.lstm.weight_hh_l0)
 
@@ -132,14 +128,10 @@ def test_every_parameter_has_a_rule_with_one_word_for_each_axis() -> None:
 
 @st.composite
 def any_plan(draw: st.DrawFn) -> SubmodelPlan:
-    layers = {
-        part: tuple(sorted(draw(st.sets(st.integers(0, 5), min_size=1)))) for part in ("encoder", "decoder")
-    }
+    layers = {part: tuple(sorted(draw(st.sets(st.integers(0, 5), min_size=1)))) for part in ("encoder", "decoder")}
     kept = {}
     for name, size in dimensions(CONFIG).items():
-        choice = draw(
-            st.one_of(st.none(), st.integers(1, size), st.sets(st.integers(0, size - 1), min_size=1))
-        )
+        choice = draw(st.one_of(st.none(), st.integers(1, size), st.sets(st.integers(0, size - 1), min_size=1)))
         if choice is not None:
             kept[name] = choice if isinstance(choice, int) else tuple(sorted(choice))
     return SubmodelPlan(method="any", layers=layers, kept=kept)

@@ -1,0 +1,34 @@
+"""Starting weights with which a deep post-norm MCAN begins to learn early."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgevqa.models.mcan import MCAN
+
+BRANCH_SCALE = 0.3
+"""Of the last matrix of every residual branch: a deep post-norm network learns earlier when its branches start small
+(the idea of Zhang et al. 2019, "Fixup initialization")."""
+
+
+def initialise(model: MCAN, seed: int) -> None:
+    """Give a model its starting weights, which depend on its sizes and the seed alone.
+
+    PyTorch's own ones but for small residual branches, and an LSTM that remembers: orthogonal recurrent matrices
+    and a forget gate that starts open (Jozefowicz et al. 2015).
+    """
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.Conv2d):
+            module.reset_parameters()
+    size = model.lstm.hidden_size
+    with torch.no_grad():
+        model.lstm.reset_parameters()
+        for gate in range(4):
+            nn.init.orthogonal_(model.lstm.weight_hh_l0[gate * size : (gate + 1) * size])
+        nn.init.xavier_uniform_(model.lstm.weight_ih_l0)
+        model.lstm.bias_ih_l0[size : 2 * size] += 1
+        for name, parameter in model.named_parameters():
+            if name.startswith(("encoder.", "decoder.")) and name.endswith(("merge.weight", "outer.weight")):
+                parameter *= BRANCH_SCALE
