@@ -72,8 +72,9 @@ def make_checkpoint(
         teacher = MCAN(config)
         initialise(teacher, preset.teacher.seed)
         evaluate: Evaluate = lambda step: score_of(teacher)  # noqa: E731
+        on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
-            OnAnswers(teacher, preset.teacher, questions.grounding), preset.teacher, questions, work, name="teacher", device=device,
+            on_answers, preset.teacher, questions, work, name="teacher", device=device,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
         student = MCAN(config)

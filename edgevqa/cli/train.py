@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgevqa.cli.console import note, print_json, show_progress
-from edgevqa.cli.options import json_option
+from edgevqa.cli.options import examples, json_option
 from edgevqa.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from edgevqa.training.recipe import Recipe
 
 
 @click.command(
-    "train",
-    epilog="\b\nExample, the bundled model again (hours on a CPU):\n  edgevqa train scenes --out my-scenes",
+    epilog=examples(
+        "edgevqa train scenes --out my-scenes",
+        "edgevqa train easy-vqa --teacher-steps 500 --student-steps 500 --out quick",
+    )
 )
 @click.argument("dataset", default="scenes")
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./<dataset>]")
@@ -49,9 +55,8 @@ def command(
 
     torch.set_num_threads(threads)
     chosen = preset(dataset)
-    changed = {} if seed is None else {"seed": seed}
-    teacher = replace(chosen.teacher, **changed, **({"steps": teacher_steps} if teacher_steps else {}))
-    student = replace(chosen.student, **changed, **({"steps": student_steps} if student_steps else {}))
+    teacher = _changed(chosen.teacher, teacher_steps, seed)
+    student = _changed(chosen.student, student_steps, seed)
     with show_progress() as progress:
         made = make_checkpoint(
             load_dataset(dataset),
@@ -68,6 +73,10 @@ def command(
     click.echo(f"wrote {made.folder}; right answers on the test split:")
     for name, score in made.scores.items():
         click.echo(f"  {name:10} {score:6.2f} %")
+
+
+def _changed(recipe: Recipe, steps: int | None, seed: int | None) -> Recipe:
+    return replace(recipe, steps=steps or recipe.steps, seed=recipe.seed if seed is None else seed)
 
 
 def _changes(teacher_steps: int | None, student_steps: int | None, seed: int | None) -> str:

@@ -269,7 +269,7 @@ class Planned(NamedTuple):
 
 def _bits(mask: np.ndarray) -> np.ndarray:
     """Rows of a mask (n, 8) as numbers (n,)."""
-    return mask @ (1 << np.arange(mask.shape[1]))
+    return np.asarray(mask @ (1 << np.arange(mask.shape[1])))
 
 
 def plan_questions(table: Table, per_scene: int, random: np.random.Generator) -> list[Planned]:

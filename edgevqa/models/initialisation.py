@@ -20,15 +20,15 @@ def initialise(model: MCAN, seed: int) -> None:
     """
     torch.manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.Conv2d | nn.LSTM):
             module.reset_parameters()
     size = model.lstm.hidden_size
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
-        model.lstm.reset_parameters()
         for gate in range(4):
-            nn.init.orthogonal_(model.lstm.weight_hh_l0[gate * size : (gate + 1) * size])
-        nn.init.xavier_uniform_(model.lstm.weight_ih_l0)
-        model.lstm.bias_ih_l0[size : 2 * size] += 1
-        for name, parameter in model.named_parameters():
+            nn.init.orthogonal_(parameters["lstm.weight_hh_l0"][gate * size : (gate + 1) * size])
+        nn.init.xavier_uniform_(parameters["lstm.weight_ih_l0"])
+        parameters["lstm.bias_ih_l0"][size : 2 * size] += 1
+        for name, parameter in parameters.items():
             if name.startswith(("encoder.", "decoder.")) and name.endswith(("merge.weight", "outer.weight")):
-                parameter *= BRANCH_SCALE
+                parameter.mul_(BRANCH_SCALE)

@@ -78,7 +78,8 @@ def _save_state(
 
 def make_optimizers(model: MCAN, extra: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """The optimizers of a recipe: AdamW with BST's betas and eps, and Muon for the layers' matrices if asked."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inside = recipe.optimizer == "muon" and name.startswith(("encoder.", "decoder.")) and parameter.dim() == 2
         (matrices if inside else others).append(parameter)

@@ -19,7 +19,6 @@ from edgevqa.slimming.slicer import views
 from edgevqa.training.losses import answer_loss, teacher_loss
 from edgevqa.training.recipe import Recipe
 
-
 GROUNDED_LAYER = 1
 """The decoder layer whose states must tell the grounding: an early one, so that the later ones can use it."""
 

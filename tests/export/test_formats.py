@@ -13,6 +13,7 @@ import torch
 from edgevqa.checkpoints import Checkpoint
 from edgevqa.errors import IntegrityError
 from edgevqa.export import tflite
+from edgevqa.export.manifest import Artifact
 from edgevqa.export.onnx import export_onnx, inspect_onnx, simplify
 from edgevqa.export.tflite import export_tflite, inspect_tflite
 from edgevqa.runtimes.session import open_session
@@ -96,30 +97,24 @@ def test_simplifying_is_undone_when_the_file_grows() -> None:
 
 
 @pytest.mark.slow
-def test_tflite_is_the_same_function_with_named_inputs(model: Checkpoint, tmp_path: Path) -> None:
-    plan = toy.plan(model)
-    module, questions = model.submodel(plan), toy.inputs(model.config, 2)
-    file = export_tflite(module, questions, tmp_path / "a.tflite")
+def test_tflite_is_the_same_function_with_named_inputs(model: Checkpoint, artifacts: dict[str, Artifact]) -> None:
+    path = artifacts["tflite-fp32"].file
+    file = inspect_tflite(path)
     assert file.inputs == {"question", "question_mask", "regions", "region_mask", "boxes"}
     assert file.outputs == {"logits"} and file.schema == 3
-    assert {name: spec[1] for name, spec in open_session(tmp_path / "a.tflite").inputs.items()}["question"] == "int32"
-    assert_same_function(tmp_path / "a.tflite", model, plan)
+    assert open_session(path).inputs["question"] == ((1, toy.LENGTH), "int32")
+    assert_same_function(path, model, toy.plan(model))
 
 
 @pytest.mark.slow
-def test_tflite_takes_pictures_as_nhwc(pixel_model: Checkpoint, tmp_path: Path) -> None:
-    plan = toy.plan(pixel_model)
-    export_tflite(pixel_model.submodel(plan), toy.inputs(pixel_model.config, 2), tmp_path / "a.tflite")
-    assert open_session(tmp_path / "a.tflite").inputs["image"][0] == (1, 16, 16, 3)
-    assert_same_function(tmp_path / "a.tflite", pixel_model, plan)
-
-
-@pytest.mark.slow
-def test_the_short_conversion_gives_the_bytes_of_the_long_one(
+def test_tflite_takes_pictures_as_nhwc_and_the_short_conversion_gives_the_bytes_of_the_long_one(
     pixel_model: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, questions = pixel_model.submodel(toy.plan(pixel_model)), toy.inputs(pixel_model.config, 2)
+    plan = toy.plan(pixel_model)
+    module, questions = pixel_model.submodel(plan), toy.inputs(pixel_model.config, 2)
     export_tflite(module, questions, tmp_path / "short.tflite")
+    assert open_session(tmp_path / "short.tflite").inputs["image"][0] == (1, 16, 16, 3)
+    assert_same_function(tmp_path / "short.tflite", pixel_model, plan)
     monkeypatch.setattr(tflite, "_one_decomposition", contextlib.nullcontext)
     export_tflite(module, questions, tmp_path / "long.tflite")
     assert (tmp_path / "short.tflite").read_bytes() == (tmp_path / "long.tflite").read_bytes()

@@ -51,8 +51,19 @@ def test_a_missing_key_is_named(small: Artifact, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("macs", -1), ("macs", 1.5), ("macs", True), ("sha256", "abc"), ("answers", ["a", 3]), ("inputs", [{}])]
-    + [("width", "wide"), ("depth", "2"), ("task", []), ("reference", {"file": "x"}), ("output", {"name": 1})],
+    [
+        ("macs", -1),
+        ("macs", 1.5),
+        ("macs", True),
+        ("sha256", "abc"),
+        ("answers", ["a", 3]),
+        ("inputs", [{}]),
+        ("width", "wide"),
+        ("depth", "2"),
+        ("task", []),
+        ("reference", {"file": "x"}),
+        ("output", {"name": 1}),
+    ],
 )
 def test_a_wrong_value_is_named(small: Artifact, key: str, value: Any) -> None:
     folder = edit(small, lambda manifest: manifest.update({key: value}))
