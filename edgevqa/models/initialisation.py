@@ -20,8 +20,9 @@ def initialise(model: MCAN, seed: int) -> None:
     """
     torch.manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.Conv2d | nn.LSTM):
+        if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.Conv2d):
             module.reset_parameters()
+    model.lstm.reset_parameters()
     size = model.lstm.hidden_size
     parameters = dict(model.named_parameters())
     with torch.no_grad():
