@@ -48,6 +48,8 @@ def command(
 
     counts = None if threads is None else _counts(threads)
     chosen = None if target is None else load_target(target)
+    if chosen is not None:
+        chosen.check_this_machine()
     with show_progress() as progress:
         records = bench(
             artifacts_in(artifacts),
