@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgevqa.errors import InputError, UsageError
+from edgevqa.errors import InputError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from edgevqa.export.manifest import Artifact
 
 
 @dataclass(frozen=True)
@@ -16,40 +20,39 @@ class Reply:
         ranked: (answer, probability) of all answers, the best first; probabilities are a softmax over the logits.
         unknown: words of the question that the model does not know.
         cut: whether the question was longer than the model reads.
+        runtime: what ran the file.
     """
 
     ranked: tuple[tuple[str, float], ...]
     unknown: tuple[str, ...]
     cut: bool
+    runtime: str
 
 
 def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | None = None) -> Reply:
     """Answer a question about a picture.
 
     Args:
-        artifact_folder: a folder with a manifest.json.
+        artifact_folder: a folder with a manifest.json; a file in it will do.
         image: a picture, or an .npz file with the model's features.
         question: the question.
-        runtime: which runtime to use; the first installed one that fits by default.
+        runtime: which runtime to use; by default the first installed one that the file is for.
 
     Raises:
-        UsageError: not an artifact folder, or a runtime that cannot open it.
-        InputError: the artifact, the picture or the question is broken, or no word of it is known.
+        UsageError: a runtime that the file is not for.
+        InputError: the artifact, the picture or the question is broken or missing, or no word of it is known.
         MissingExtra: no runtime for the file is installed.
     """
     import numpy as np
 
     from edgevqa.data.preprocessing import encode_question, feature_inputs, picture_inputs, question_inputs
     from edgevqa.data.text import Vocabulary
-    from edgevqa.export.manifest import MANIFEST, load_artifact
+    from edgevqa.export.manifest import load_artifact
     from edgevqa.runtimes.session import open_session
 
-    if artifact_folder.name == MANIFEST or artifact_folder.suffix in (".onnx", ".tflite"):
-        artifact_folder = artifact_folder.parent
-    if not (artifact_folder / MANIFEST).exists():
-        raise UsageError(f"{artifact_folder} holds no {MANIFEST}; give a folder that `edgevqa export` made")
     artifact = load_artifact(artifact_folder, verify=False)
     artifact.verify_file()
+    chosen = _runtime(artifact, runtime)
     manifest = artifact.manifest
     vocabulary = Vocabulary(tuple(manifest["vocabulary"]))
     encoded = encode_question(question, vocabulary, manifest["preprocessing"])
@@ -60,11 +63,33 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
         **question_inputs(question, vocabulary, manifest["preprocessing"]),
         **read(image, manifest["preprocessing"]),
     }
-    logits = open_session(artifact.file, runtime).run(inputs)[0].astype(np.float64)
+    logits = open_session(artifact.file, chosen).run(inputs)[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise InputError(f"{artifact.file} answers with numbers that are not finite; export it again")
     weights = np.exp(logits - logits.max())
     probabilities = weights / weights.sum()
     order = np.argsort(-probabilities, kind="stable")
     ranked = tuple((manifest["answers"][place], float(probabilities[place])) for place in order)
-    return Reply(ranked, encoded.unknown, encoded.cut)
+    return Reply(ranked, encoded.unknown, encoded.cut, chosen)
+
+
+def _runtime(artifact: Artifact, wanted: str | None) -> str:
+    """The runtime to use: a file may run in another one without an error and answer wrongly."""
+    from edgevqa.runtimes import RUNTIMES, check_format, get_runtime, importable
+
+    intended = artifact.manifest["runtimes"]
+    if wanted is not None:
+        check_format(artifact.file, get_runtime(wanted))
+        if wanted not in intended:
+            raise UsageError(
+                f"{artifact.file} is made for {' and '.join(intended)} and may answer wrongly in {wanted}; "
+                f"make one with: edgevqa export --runtime {wanted}"
+            )
+        return wanted
+    known = [runtime for runtime in RUNTIMES.values() if runtime.name in intended]
+    for runtime in known:
+        if importable(runtime):
+            return runtime.name
+    if not known:
+        raise UsageError(f"{artifact.file} is made for {' and '.join(intended) or 'no runtime'}; export it again")
+    raise MissingExtra(known[0].package, known[0].extra)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
-from edgevqa.devices.targets import Target, find_profiles, load_target
+from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.errors import InputError, UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
@@ -98,6 +98,10 @@ def export(
     """
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
     target = target or this_machine()
+    names = gated_in or tuple(dict.fromkeys((*target.runtimes, *(runtimes or ()))))
+    for name in names:
+        get_runtime(name)
+    open_transport(target)  # a target that is not there is found before the work
     artifacts = export_many(
         checkpoint,
         plans,
@@ -108,8 +112,10 @@ def export(
         runtimes=runtimes,
         progress=progress,
     )
-    names = gated_in or tuple(dict.fromkeys((*target.runtimes, *(runtimes or ()))))
-    pairs = intended_pairs(artifacts, names)
+    pairs: list[tuple[Artifact, str]] = []
+    for artifact in artifacts:
+        # A file that is for none of them is gated in its own runtimes: none is handed out without a verdict.
+        pairs += intended_pairs([artifact], names) or intended_pairs([artifact])
     verdicts = quick_gates(pairs, target, progress=progress)
     return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
 
@@ -134,7 +140,7 @@ def evaluate(
         progress: told about every submodel and artifact.
 
     Raises:
-        UsageError: the artifacts are of several models, or not of this checkpoint.
+        UsageError: the artifacts are of several models, not of this checkpoint, or none is for these runtimes.
         InputError: the model names no dataset that it can be scored on.
     """
     progress = progress or Silent()
@@ -142,6 +148,11 @@ def evaluate(
     names = {artifact.manifest["model"] for artifact in artifacts}
     if len(names) != 1:
         raise UsageError(f"score the artifacts of one model at a time, not of {', '.join(sorted(names)) or 'none'}")
+    pairs = intended_pairs(artifacts, runtimes or target.runtimes)
+    if not pairs:
+        asked = ", ".join(runtimes or target.runtimes)
+        raise UsageError(f"none of these {len(artifacts)} files is for {asked}; export one, or name another runtime")
+    open_transport(target)
     checkpoint = load_checkpoint(model or names.pop())
     dataset = (checkpoint.dataset or {}).get("name")
     if dataset is None:
@@ -150,7 +161,7 @@ def evaluate(
 
     exam = Exam(load_dataset(dataset).split("test", progress), count)
     submodels: dict[str, Artifact] = {}
-    for artifact in artifacts:
+    for artifact, _name in pairs:
         if artifact.manifest["model_sha256"] != checkpoint.sha256:
             raise UsageError(
                 f"{artifact.name} was exported from other weights than {checkpoint.folder} has; name its checkpoint"
@@ -163,7 +174,6 @@ def evaluate(
         plan = SubmodelPlan.from_dict(artifact.manifest["plan"])
         fp32[name] = fp32_answers(checkpoint, plan, exam, keep_in=artifact.folder.parent)
     progress.finish()
-    pairs = intended_pairs(artifacts, runtimes or target.runtimes)
     verdicts = evaluate_artifacts(pairs, dataset, "test", count, target, fp32, progress=progress)
     return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
 

@@ -31,6 +31,7 @@ def explain_os_error(error: OSError, path: Path) -> EnvironmentFailure:
         errno.EACCES: "no permission to write there; choose another folder or change its permissions",
         errno.EPERM: "no permission to write there; choose another folder or change its permissions",
         errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+        errno.EFBIG: "the system allows no files of that size there; raise `ulimit -f` or choose another folder",
     }.get(error.errno or 0, error.strerror or str(error))
     return EnvironmentFailure(f"cannot write {path}: {advice}")
 
@@ -69,9 +70,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise explain_os_error(error, path) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -95,23 +98,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from error
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one whole line with a single write and sync it; a torn last line is first ended with a newline."""
+    """Append one whole line and sync it; a torn last line is first ended with a newline.
+
+    What a full disk lets through of a line is taken back.
+    """
     make_folder(path.parent)
     try:
-        with path.open("ab+") as stream:
+        with path.open("ab+", buffering=0) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            size = stream.seek(0, os.SEEK_END)
             start = b""
-            if stream.seek(0, os.SEEK_END) > 0:
+            if size > 0:
                 stream.seek(-1, os.SEEK_END)
                 start = b"" if stream.read(1) == b"\n" else b"\n"
-            stream.write(start + line.encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+            rest = memoryview(start + line.encode() + b"\n")
+            try:
+                while rest:
+                    rest = rest[stream.write(rest) :]
+                os.fsync(stream.fileno())
+            except BaseException:
+                stream.truncate(size)
+                raise
+        if size == 0:
+            _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
 
@@ -127,6 +141,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
     except OSError as error:
         raise explain_os_error(error, path) from error
+    replaced: Path | None = None
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -135,18 +150,19 @@ def new_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
         temporary.chmod(0o755)
-        replaced: Path | None = None
         if path.exists():
             replaced = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent)) / "old"
             path.rename(replaced)
         temporary.rename(path)
         _sync_folder(path.parent)
-        if replaced is not None:
-            shutil.rmtree(replaced.parent, ignore_errors=True)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if replaced is not None:
+            if not path.exists() and replaced.exists():
+                replaced.rename(path)
+            shutil.rmtree(replaced.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -164,10 +180,12 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise EnvironmentFailure(
                 f"another edgevqa process is using {folder} ({purpose}); wait for it or choose another folder"
             ) from None
+        except OSError as error:
+            raise explain_os_error(error, path) from error
         yield
 
 
@@ -199,7 +217,10 @@ def sha256_file(path: Path) -> str:
 
 def inside(folder: Path, name: str) -> Path:
     """The path of `name` within `folder`; raises IntegrityError when it would leave it."""
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, or links in a circle
+        raise IntegrityError(f"{name!r} names no file in {folder}: {error}") from None
     if not path.is_relative_to(folder.resolve()):
         raise IntegrityError(f"{name!r} points outside {folder}")
     return path

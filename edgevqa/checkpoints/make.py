@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgevqa.checkpoints.checks import check_free
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
@@ -54,9 +55,11 @@ def make_checkpoint(
         progress: receives every step.
 
     Raises:
-        UsageError: the state in `<out>.training` belongs to other settings.
+        UsageError: the state in `<out>.training` belongs to other settings, or `out` holds no checkpoint but
+            something else.
         EnvironmentFailure: another process trains there, or the folder cannot be written.
     """
+    check_free(out)
     device = device or torch.device("cpu")
     progress = progress or Silent()
     work = out.with_name(out.name + ".training")

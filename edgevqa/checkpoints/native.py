@@ -6,6 +6,7 @@ A folder holds `config.json`, `model.safetensors`, `vocabulary.json`, `answers.j
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevqa.checkpoints.checks import CONFIG, SCHEMA_VERSION, check_entries, check_free, check_sizes, read_answers
 from edgevqa.data.text import Vocabulary
 from edgevqa.errors import InputError, MissingExtra, UsageError
 from edgevqa.models.config import MCANConfig, input_specs
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from edgevqa.models.mcan import MCAN
 
-SCHEMA_VERSION = 1
 BUNDLED = Path(__file__).parent / "bundled"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference/questions.npz"
@@ -84,22 +85,25 @@ class Checkpoint:
 
         Raises:
             InputError: the file is broken, or a tensor is missing, unknown or has a wrong shape.
+            MissingExtra: torch is not installed.
         """
         return _read_weights(self.weights_path, self.config)
 
     def full_model(self) -> MCAN:
-        """The full model with its weights, in evaluation mode."""
+        """The full model with its weights, in evaluation mode; raises what `parameters` raises."""
+        weights = self.parameters()
         from edgevqa.models.mcan import MCAN
 
         model = MCAN(self.config)
-        model.load_state_dict(self.parameters())
+        model.load_state_dict(weights)
         return model.eval()
 
     def submodel(self, plan: SubmodelPlan) -> MCAN:
-        """A physically smaller model with copies of the weights that stay."""
+        """A physically smaller model with copies of the weights that stay; raises what `parameters` raises."""
+        weights = self.parameters()
         from edgevqa.slimming.slicer import slice_parameters
 
-        return slice_parameters(self.parameters(), self.config, plan)
+        return slice_parameters(weights, self.config, plan)
 
 
 def _read_weights(path: Path, config: MCANConfig) -> dict[str, Tensor]:
@@ -110,8 +114,11 @@ def _read_weights(path: Path, config: MCANConfig) -> dict[str, Tensor]:
         raise MissingExtra("torch", "export") from None
     from edgevqa.models.mcan import MCAN
 
-    with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in MCAN(config).named_parameters()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(value.shape) for name, value in MCAN(config).named_parameters()}
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{path.with_name(CONFIG)}: there is no model of these sizes: {error}") from error
     try:
         weights = load_file(path)
     except FileNotFoundError:
@@ -133,18 +140,21 @@ def _read_weights(path: Path, config: MCANConfig) -> dict[str, Tensor]:
 
 def bundled_names() -> list[str]:
     """The checkpoints that come with edgevqa."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
 
 
 def checkpoint_folder(name_or_path: str | Path) -> Path:
-    """The folder of a bundled checkpoint's name or of a path; raises UsageError when there is none."""
-    if (BUNDLED / str(name_or_path) / "config.json").exists() and str(name_or_path) in bundled_names():
-        return BUNDLED / str(name_or_path)
+    """The folder of a bundled checkpoint's name or of a path; raises UsageError when there is none.
+
+    A bundled name goes before a folder of that name; `./name`, or a Path, is always the folder.
+    """
+    if isinstance(name_or_path, str) and name_or_path in bundled_names():
+        return BUNDLED / name_or_path
     folder = Path(name_or_path)
-    if not (folder / "config.json").exists():
+    if not os.path.isfile(folder / CONFIG):
         raise UsageError(
             f"{str(name_or_path)!r} is neither a bundled model ({', '.join(bundled_names()) or 'none'}) "
-            "nor a checkpoint folder with a config.json"
+            f"nor a checkpoint folder with a {CONFIG}"
         )
     return folder
 
@@ -157,40 +167,31 @@ def load_checkpoint(name_or_path: str | Path) -> Checkpoint:
         InputError: a file of the folder is missing or broken.
     """
     folder = checkpoint_folder(name_or_path)
-    path = folder / "config.json"
-    described = read_json(path)
-    if not isinstance(described, dict) or described.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(f"{path} is not a checkpoint of schema {SCHEMA_VERSION}")
+    path = folder / CONFIG
+    described = check_entries(read_json(path), path)
     try:
-        checkpoint = Checkpoint(
-            name=str(described["name"]),
-            folder=folder,
-            config=MCANConfig.from_dict(described["model"]),
-            slimming=Slimming.from_dict(described["slimming"]),
-            preprocessing=described["preprocessing"],
-            vocabulary=Vocabulary(tuple(read_json(folder / "vocabulary.json"))),
-            answers=tuple(read_json(folder / "answers.json")),
-            dataset=described["dataset"],
-            trained=bool(described["trained"]),
-            scores=described["scores"],
-            floors=described["floors"],
-            training=described["training"],
-        )
-    except KeyError as error:
-        raise InputError(f"{path} lacks the entry {error}") from None
-    _check_sizes(checkpoint)
-    return checkpoint
-
-
-def _check_sizes(checkpoint: Checkpoint) -> None:
-    for what, file, found, expected in (
-        ("words", "vocabulary.json", len(checkpoint.vocabulary.words), checkpoint.config.vocabulary_size),
-        ("answers", "answers.json", len(checkpoint.answers), checkpoint.config.answer_count),
-    ):
-        if found != expected:
-            raise InputError(f"{checkpoint.folder / file} has {found} {what}; by config.json the model has {expected}")
-    if not checkpoint.weights_path.exists():
+        config = MCANConfig.from_dict(described["model"])
+        slimming = Slimming.from_dict(described["slimming"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    checkpoint = Checkpoint(
+        name=described["name"],
+        folder=folder,
+        config=config,
+        slimming=slimming,
+        preprocessing=described["preprocessing"],
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        answers=read_answers(folder / "answers.json"),
+        dataset=described["dataset"],
+        trained=described["trained"],
+        scores=described["scores"],
+        floors=described["floors"],
+        training=described["training"],
+    )
+    check_sizes(folder, config, slimming, words=len(checkpoint.vocabulary), answers=len(checkpoint.answers))
+    if not checkpoint.weights_path.is_file():
         raise InputError(f"{checkpoint.weights_path} does not exist")
+    return checkpoint
 
 
 def save_checkpoint(
@@ -205,10 +206,13 @@ def save_checkpoint(
         card: the text of card.md.
 
     Raises:
+        UsageError: the folder holds something else than a checkpoint.
+        InputError: the reference questions do not fit the model.
         EnvironmentFailure: the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    check_free(checkpoint.folder)
     for spec in input_specs(checkpoint.config):
         if reference[spec.name].shape[1:] != spec.shape[1:]:
             raise InputError(
@@ -228,10 +232,11 @@ def save_checkpoint(
         "training": dict(checkpoint.training),
     }
     with new_folder(checkpoint.folder) as folder:
-        (folder / "config.json").write_text(dump_json(described), encoding="utf-8")
+        (folder / CONFIG).write_text(dump_json(described), encoding="utf-8")
         (folder / "vocabulary.json").write_text(dump_json(list(checkpoint.vocabulary.words)), encoding="utf-8")
         (folder / "answers.json").write_text(dump_json(list(checkpoint.answers)), encoding="utf-8")
         (folder / "card.md").write_text(card, encoding="utf-8")
         (folder / "reference").mkdir()
         np.savez(folder / REFERENCE, **dict(reference))  # type: ignore[arg-type]
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+        # Written here, not by safetensors, whose errors say nothing of a full disk.
+        (folder / WEIGHTS).write_bytes(save({name: value.contiguous() for name, value in weights.items()}))

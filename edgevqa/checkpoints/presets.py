@@ -59,14 +59,14 @@ PRESETS: Mapping[str, Preset] = {
         teacher=Recipe(
             steps=5000, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
-        student=Recipe(steps=4000, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=3000, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
     ),
     "easy-vqa": Preset(
-        image=PixelInput(size=64, channels=(16, 32, 64, 64)),
-        hidden=64,
+        image=PixelInput(size=64, channels=(12, 24, 32, 32)),
+        hidden=32,
         word_size=32,
         lstm_size=64,
-        dropout=0.1,
+        dropout=0.0,
         teacher=Recipe(steps=1500, learning_rate=2e-3, warmup=200, optimizer="muon", mixed_precision=True),
         student=Recipe(steps=1000, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),
     ),

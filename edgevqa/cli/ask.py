@@ -20,7 +20,7 @@ from edgevqa.cli.options import examples, json_option
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many answers.")
-@click.option("--runtime", help="onnxruntime, litert or tflite_runtime.  [default: the first installed that fits]")
+@click.option("--runtime", help="Of those that the file is for.  [default: the first installed]")
 @json_option
 def command(artifact: Path, image: Path, question: str, top: int, runtime: str | None, as_json: bool) -> None:
     """Answer QUESTION about IMAGE with the exported file in the folder ARTIFACT.
@@ -31,7 +31,8 @@ def command(artifact: Path, image: Path, question: str, top: int, runtime: str |
 
     reply = answer(artifact, image, question, runtime=runtime)
     if as_json:
-        print_json({"answers": dict(reply.ranked[:top]), "unknown_words": reply.unknown, "cut": reply.cut})
+        ranked = [{"answer": text, "probability": probability} for text, probability in reply.ranked[:top]]
+        print_json({"answers": ranked, "unknown_words": reply.unknown, "cut": reply.cut, "runtime": reply.runtime})
         return
     if reply.unknown:
         note(f"warning: the model does not know {', '.join(map(repr, reply.unknown))} and may answer at random")

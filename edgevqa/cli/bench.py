@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevqa.cli.console import Column, note, print_json, print_table, show_progress
+from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
 from edgevqa.cli.options import examples, json_option, names_option, results_option
 from edgevqa.errors import DeviceError, GateFailed, UsageError
 
@@ -67,12 +67,10 @@ def command(
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     failed = [record for record in records if record.gate == "failed"]
     unmeasured = [record for record in records if record.n == 0 and record.gate != "failed"]
-    if as_json and (failed or unmeasured):
-        click.get_current_context().exit((GateFailed if failed else DeviceError).exit_code)
     if failed:
-        raise GateFailed(f"{len(failed)} of {len(records)} failed the gate and were not timed; see above")
+        end(GateFailed(f"{len(failed)} of {len(records)} failed the gate and were not timed; see above"), as_json)
     if unmeasured:
-        raise DeviceError(f"{len(unmeasured)} of {len(records)} could not be measured; see above")
+        end(DeviceError(f"{len(unmeasured)} of {len(records)} could not be measured; see above"), as_json)
 
 
 def _counts(threads: tuple[str, ...]) -> tuple[int, ...]:

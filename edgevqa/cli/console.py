@@ -8,10 +8,11 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from edgevqa.errors import EdgeVQAError
 from edgevqa.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout, with sorted keys."""
     click.echo(json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def end(error: EdgeVQAError, as_json: bool) -> NoReturn:
+    """End a command whose result is printed already with an error's exit code; JSON stays the only thing on stdout."""
+    if as_json:
+        click.get_current_context().exit(error.exit_code)
+    raise error
 
 
 def note(message: str) -> None:

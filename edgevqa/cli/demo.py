@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgevqa.cli.console import print_json, show_progress
+from edgevqa.cli.console import end, print_json, show_progress
 from edgevqa.cli.options import examples, json_option, results_option
+from edgevqa.errors import GateFailed
 
 ARTIFACTS = click.Path(file_okay=False, path_type=Path)
 
@@ -21,9 +22,9 @@ def command(artifacts: Path, results: Path, as_json: bool) -> None:
 
     Ten submodels, ONNX and TFLite, fp32 and int8: 40 files, each scored on the same 1,000 test questions. It ends
     with a Pareto table, a CSV, a plot and the file to ship. It takes some minutes; stopped and started again it goes
-    on where it was.
+    on where it was. Ends with exit code 1 when a file fails the gate.
     """
-    from edgevqa.cli.pareto import show, to_json
+    from edgevqa.cli.pareto import require_front, show, to_json
     from edgevqa.pipeline import demo
 
     with show_progress() as progress:
@@ -32,3 +33,8 @@ def command(artifacts: Path, results: Path, as_json: bool) -> None:
         print_json(to_json(summary))
     else:
         show(summary)
+    rows = [row.record for section in summary.sections for row in section.rows]
+    failed = sum(record.gate == "failed" for record in rows)
+    if failed:
+        end(GateFailed(f"{failed} of {len(rows)} failed the gate and were not timed; see above"), as_json)
+    require_front(summary, as_json)

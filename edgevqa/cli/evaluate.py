@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgevqa.cli.console import Column, note, print_json, print_table, show_progress
+from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
 from edgevqa.cli.options import examples, json_option, names_option
 from edgevqa.errors import GateFailed
 
@@ -74,8 +74,8 @@ def command(
         for one in judged:
             if one.verdict.reason:
                 note(f"{one.verdict.status}: {one.artifact.name} in {one.runtime}: {one.verdict.reason}")
-    failed = [one for one in judged if not one.verdict.may_be_timed]
-    if failed and as_json:
-        click.get_current_context().exit(GateFailed.exit_code)
-    for one in failed[:1]:
-        one.verdict.require()
+    for one in judged:
+        try:
+            one.verdict.require()
+        except GateFailed as error:
+            end(error, as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevqa.cli.console import Column, note, print_json, print_table, show_progress
+from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
 from edgevqa.cli.options import depth_option, examples, json_option, layers_of, names_option, width_option
 from edgevqa.errors import GateFailed, UsageError
 
@@ -78,11 +78,11 @@ def command(
         print_json([{**one.verdict.to_dict(), "folder": one.artifact.folder} for one in judged])
     else:
         show(judged)
-    failed = [one for one in judged if not one.verdict.may_be_timed]
-    if failed and as_json:
-        click.get_current_context().exit(GateFailed.exit_code)
-    for one in failed[:1]:
-        one.verdict.require()
+    for one in judged:
+        try:
+            one.verdict.require()
+        except GateFailed as error:
+            end(error, as_json)
 
 
 def _plans(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevqa.cli.console import Column, note, print_json, print_table
+from edgevqa.cli.console import Column, end, note, print_json, print_table
 from edgevqa.cli.options import examples, json_option, results_option
 from edgevqa.errors import Inconclusive
 
@@ -61,11 +61,14 @@ def command(
         print_json(to_json(summary))
     else:
         show(summary)
+    require_front(summary, as_json)
+
+
+def require_front(summary: Summary, as_json: bool) -> None:
+    """End the command as inconclusive when no row can lie on a front."""
     if not any(section.recommendation for section in summary.sections):
         reason = next(row.why_not for section in summary.sections for row in section.rows)
-        if as_json:
-            click.get_current_context().exit(Inconclusive.exit_code)
-        raise Inconclusive(f"no row can lie on a front; the first because: {reason}")
+        end(Inconclusive(f"no row can lie on a front; the first because: {reason}"), as_json)
 
 
 def show(summary: Summary) -> None:

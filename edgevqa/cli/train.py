@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
 @click.option("--seed", type=int, help="Seed instead of the preset's.")
-@click.option("--device", default="auto", help="auto, cpu or cuda.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
 @json_option
 def command(

@@ -222,10 +222,10 @@ def save(path: Path, **arrays: np.ndarray) -> Path:
 
 
 def test_features_are_padded_and_masked(tmp_path) -> None:
-    regions = np.random.default_rng(0).normal(size=(3, 16))
+    regions = np.random.default_rng(0).normal(size=(3, 28))
     boxes = np.random.default_rng(1).random((3, 5)).astype(np.float32)
     inputs = feature_inputs(save(tmp_path / "f.npz", regions=regions, boxes=boxes), REGIONS)
-    assert inputs["regions"].shape == (1, 9, 16) and inputs["regions"].dtype == np.float32
+    assert inputs["regions"].shape == (1, 9, 28) and inputs["regions"].dtype == np.float32
     assert np.allclose(inputs["regions"][0, :3], regions) and not inputs["regions"][0, 3:].any()
     assert np.array_equal(inputs["boxes"][0, :3], boxes) and inputs["boxes"].shape == (1, 9, 5)
     assert inputs["region_mask"][0, 0, 0].tolist() == [0] * 3 + [MASKED] * 6
@@ -255,7 +255,7 @@ def test_image_features(tmp_path) -> None:
         feature_inputs(save(tmp_path / "w.npz", image=pixels[:, :32]), PIXELS)
 
 
-GOOD = np.ones((3, 16), np.float32)
+GOOD = np.ones((3, 28), np.float32)
 BOXES = np.full((3, 5), 0.5, np.float32)
 
 
@@ -273,7 +273,7 @@ BOXES = np.full((3, 5), 0.5, np.float32)
         ({"regions": GOOD.astype(np.float64) * 1e300, "boxes": BOXES}, "not finite"),
         ({"regions": GOOD[:0], "boxes": BOXES[:0]}, "no regions"),
         ({"regions": GOOD * 0, "boxes": BOXES}, "no regions"),
-        ({"regions": np.ones((12, 16)), "boxes": np.ones((12, 5))}, "12 regions.*at most 9"),
+        ({"regions": np.ones((12, 28)), "boxes": np.ones((12, 5))}, "12 regions.*at most 9"),
         ({"regions": GOOD.astype(str), "boxes": BOXES}, "numbers"),
         ({"regions": GOOD * 1j, "boxes": BOXES}, "numbers"),
         ({"regions": GOOD.astype(object), "boxes": BOXES}, "not a readable"),
@@ -301,7 +301,7 @@ def test_unreadable_feature_files(tmp_path) -> None:
 def test_a_feature_file_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path) -> None:
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w") as archive, archive.open("regions.npy", "w") as member:
-        shape = (10**12, 16)
+        shape = (10**12, 28)
         np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("boxes.npy", b"")

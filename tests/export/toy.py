@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.data.text import Vocabulary
+from edgevqa.export.exporter import export_submodel
 from edgevqa.models.config import MASKED, MCANConfig, PixelInput, RegionInput, input_specs
 from edgevqa.slimming.grid import MCAN_BST, bst_plan
 from edgevqa.slimming.plan import SubmodelPlan
@@ -105,3 +108,29 @@ def checkpoint(
 
 def plan(model: Checkpoint, width: str = "1/4", depth: int = 1) -> SubmodelPlan:
     return bst_plan(model.config, model.slimming, Fraction(width), depth)
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="edgevqa-toy-")
+
+
+@functools.cache
+def shared() -> Checkpoint:
+    """A checkpoint for all tests; they must not change it."""
+    return checkpoint(Path(_folder().name) / "toy")
+
+
+@functools.cache
+def exported() -> Path:
+    """Its smallest submodel in every format, precision and scheme, made once for all tests; do not change it."""
+    out = Path(_folder().name) / "artifacts"
+    export_submodel(
+        shared(),
+        plan(shared()),
+        precisions=("fp32", "fp16", "int8"),
+        schemes=("dynamic", "weight-only", "static"),
+        out=out,
+        calibration=inputs(shared().config, 20, seed=7),
+    )
+    return out

@@ -1,0 +1,51 @@
+"""What the tests of several rooms need: disks that are full or read-only, and children that find this checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL_DISK = 512 << 10
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a file system in memory; skips the test where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of half a megabyte."""
+    folder = tmp_path / "small-disk"
+    mount(folder, f"size={SMALL_DISK}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=30)
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that can only be read, which holds for the super-user, too."""
+    folder = tmp_path / "read-only-disk"
+    mount(folder, "size=1m,ro")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=30)
+
+
+@pytest.fixture(scope="session")
+def child_environment() -> dict[str, str]:
+    """The environment of programs that tests start in other folders."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGEVQA_")}
+    cache = {name: os.environ[name] for name in ("EDGEVQA_CACHE",) if name in os.environ}
+    return {**kept, **cache, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
