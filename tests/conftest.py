@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ def mount(folder: Path, options: str) -> None:
         pytest.skip("there is no mount command here")
     if done.returncode:
         pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+
+def fill(disk: Path, *, free: int = 0) -> Path:
+    """Fill a disk but for `free` bytes; returns the file that fills it."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    os.truncate(ballast, ballast.stat().st_size - free)
+    return ballast
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def command(
     What was scored already is not scored again. Ends with exit code 1 when a file scores lower than its precision
     may.
     """
+    from edgevqa.checkpoints import load_checkpoint
     from edgevqa.devices.targets import load_target
     from edgevqa.pipeline import artifacts_in, evaluate
 
@@ -71,6 +72,8 @@ def command(
                 ]
             )
         print_table(columns, rows)
+        for name, floor in load_checkpoint(model or judged[0].artifact.manifest["model"]).floors.items():
+            click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
         for one in judged:
             if one.verdict.reason:
                 note(f"{one.verdict.status}: {one.artifact.name} in {one.runtime}: {one.verdict.reason}")

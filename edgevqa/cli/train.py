@@ -73,6 +73,8 @@ def command(
     click.echo(f"wrote {made.folder}; right answers on the test split:")
     for name, score in made.scores.items():
         click.echo(f"  {name:10} {score:6.2f} %")
+    for name, floor in made.floors.items():
+        click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
 
 
 def _changed(recipe: Recipe, steps: int | None, seed: int | None) -> Recipe:

@@ -5,7 +5,10 @@ It loads the adapters of `runner.py`, so that a file behaves here as it does on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,20 @@ def translate(error: runner.RunnerError, runtime: Runtime) -> EnvironmentFailure
     return DeviceError(str(error))
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep a runtime's own notes, which it writes past Python, off the terminal; its errors are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class Session:
     """An open model file. `inputs` holds the shape (batch 1) and type of every input by name."""
 
@@ -36,7 +53,8 @@ class Session:
         self.path, self.runtime, self.threads = path, runtime, threads
         try:
             module = runner.import_runtime(runtime.name)
-            self._model = runner.open_model(runtime.name, module, str(path), threads)
+            with _quiet():
+                self._model = runner.open_model(runtime.name, module, str(path), threads)
         except runner.RunnerError as error:
             raise translate(error, runtime) from error
         self.inputs: runner.Specs = self._model.inputs
