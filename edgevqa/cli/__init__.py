@@ -1,0 +1,1 @@
+"""The commands. A file for each; it parses its arguments, calls the library and prints."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgevqa.results.summary import Section, Summary
 
 STAR = "*"
+MOST_LEFT_OUT = 5
 FILE = click.Path(dir_okay=False, path_type=Path)
 COLUMNS = [
     Column("submodel"),
@@ -84,9 +85,11 @@ def show(summary: Summary) -> None:
             click.echo(f"{STAR} nothing scores as high with less of it")
         else:
             click.echo(f"{section.group}: no row can lie on a front")
-        for row in section.rows:
-            if not row.counts:
-                click.echo(f"left out: {describe(row.record)}: {row.why_not}")
+        left_out = [row for row in section.rows if not row.counts]
+        for row in left_out[:MOST_LEFT_OUT]:
+            click.echo(f"left out: {describe(row.record)}: {row.why_not}")
+        if len(left_out) > MOST_LEFT_OUT:
+            click.echo(f"left out: {len(left_out) - MOST_LEFT_OUT} more, each with its reason in the CSV")
         for name, score in section.floors.items():
             click.echo(f"{name} floor: {score:.1f} %")
         for text in section.notes:

@@ -1,0 +1,1 @@
+"""Datasets, text, pictures, and scores."""

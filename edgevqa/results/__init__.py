@@ -1,0 +1,1 @@
+"""From records to fronts, tables, plots and a choice."""

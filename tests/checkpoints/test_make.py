@@ -125,7 +125,7 @@ def test_other_settings_do_not_go_on_from_an_old_state(made: Checkpoint) -> None
 def test_two_runs_do_not_train_into_one_folder(made: Checkpoint, tmp_path: Path) -> None:
     with (
         folder_lock(tmp_path / "toys.training", "training"),
-        pytest.raises(EnvironmentFailure, match="another edgevqa process is using .*training"),
+        pytest.raises(EnvironmentFailure, match=r"another edgevqa process is using .*training"),
     ):
         scenes_run.run(tmp_path / "toys")
 
