@@ -36,20 +36,16 @@ def fill(disk: Path, *, free: int = 0) -> Path:
     return ballast
 
 
+def seal(disk: Path) -> None:
+    """Make a disk read-only, which holds for the super-user, too."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, timeout=30)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of half a megabyte."""
     folder = tmp_path / "small-disk"
     mount(folder, f"size={SMALL_DISK}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=30)
-
-
-@pytest.fixture
-def read_only_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk that can only be read, which holds for the super-user, too."""
-    folder = tmp_path / "read-only-disk"
-    mount(folder, "size=1m,ro")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True, timeout=30)
 

@@ -64,9 +64,9 @@ def make_checkpoint(
     progress = progress or Silent()
     work = out.with_name(out.name + ".training")
     config = preset.config(dataset)
-    questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
     plans = grid(config, slimming)
     with folder_lock(work, "training"):
+        questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
         def score_of(*models: MCAN) -> str:
             scores = [accuracy(predict(model, validation).argmax(1), validation.answers).percent for model in models]
@@ -83,7 +83,7 @@ def make_checkpoint(
         student = MCAN(config)
         copy_weights(weights, student)
         teacher.to(device)
-        stage = SelfDistillation(student, teacher, plans, preset.student, len(questions))
+        stage = SelfDistillation(student, teacher, plans, preset.student, len(questions), questions.grounding)
         evaluate = lambda step: score_of(slice_model(student, plans[0]), slice_model(student, plans[-1]))  # noqa: E731
         weights = train(
             stage, preset.student, questions, work, name="student", device=device,

@@ -59,10 +59,12 @@ PRESETS: Mapping[str, Preset] = {
         teacher=Recipe(
             steps=5000, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
-        student=Recipe(steps=3000, learning_rate=1e-3, warmup=200, optimizer="muon", mixed_precision=True),
+        student=Recipe(
+            steps=2600, learning_rate=2e-3, warmup=100, optimizer="muon", mixed_precision=True, grounding=1.0
+        ),
     ),
     "easy-vqa": Preset(
-        image=PixelInput(size=64, channels=(12, 24, 32, 32)),
+        image=PixelInput(size=64, channels=(16, 32, 32, 48, 64)),
         hidden=32,
         word_size=32,
         lstm_size=64,

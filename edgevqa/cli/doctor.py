@@ -9,16 +9,17 @@ from edgevqa.cli.options import examples, json_option
 
 
 @click.command(epilog=examples("edgevqa doctor", "edgevqa doctor --target x86 --json"))
-@click.option("--target", default="x86", help="A profile's name or file.")
+@click.option("--target", help="A profile's name or file.  [default: this machine]")
 @json_option
-def command(target: str, as_json: bool) -> None:
+def command(target: str | None, as_json: bool) -> None:
     """Look at a target: processor, memory, runtimes, and what would disturb a measurement now.
 
     Ends with exit code 3 when a runtime of the profile is missing there.
     """
     from edgevqa.measure.checkup import check_up
+    from edgevqa.pipeline import this_machine
 
-    report = check_up(target)
+    report = check_up(target or this_machine().name)
     if as_json:
         print_json(report.to_dict())
     else:

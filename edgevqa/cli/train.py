@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./<dataset>]")
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
-@click.option("--seed", type=int, help="Seed instead of the preset's.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed instead of the preset's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
 @json_option

@@ -5,6 +5,7 @@ Which scheme is the default of a runtime was decided by measuring, see `docs/dec
     onnx int8    dynamic      signed weights per channel; LSTM, embedding and classifier too, which was as fast as
                               leaving them and a fifth to two thirds smaller. Convolutions stay float: ConvInteger
                               is 2.5 times slower. Products of two activations hold no weights and stay float.
+                 reduced-range  for x86 CPUs without VNNI, where sums of products of 8 bits overflow: 7-bit weights.
     tflite int8  dynamic      for LiteRT. tflite-runtime 2.14 runs these files with wrong logits and without an error.
                  weight-only  for tflite-runtime: right there, as fast as fp32, a quarter of the size.
                  static       activations of linear layers and convolutions as int8, too, by calibration. Attention
@@ -13,6 +14,7 @@ Which scheme is the default of a runtime was decided by measuring, see `docs/dec
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +84,7 @@ def _copy(source: Path, target: Path, _calibration: Calibration | None) -> None:
     target.write_bytes(source.read_bytes())
 
 
-def _onnx_dynamic(source: Path, target: Path, _calibration: Calibration | None) -> None:
+def _onnx_dynamic(source: Path, target: Path, _calibration: Calibration | None, *, reduced_range: bool = False) -> None:
     quantization = require("onnxruntime.quantization")
     with quiet(), tempfile.TemporaryDirectory(dir=target.parent) as folder:
         written = Path(folder) / "model.onnx"
@@ -90,6 +92,7 @@ def _onnx_dynamic(source: Path, target: Path, _calibration: Calibration | None) 
             source,
             written,
             per_channel=True,
+            reduce_range=reduced_range,
             weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"],
             extra_options={"MatMulConstBOnly": True},
@@ -183,6 +186,14 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme("half", "onnx", "fp16", _ORT, "fp16 but for the LSTM, fp32 inputs and logits", _onnx_half),
     Scheme("half-weights", "tflite", "fp16", _BOTH, "fp16 weights, computed as the device likes", _tflite_half),
     Scheme("dynamic", "onnx", "int8", _ORT, "int8 weights per channel, activations as they come", _onnx_dynamic),
+    Scheme(
+        "reduced-range",
+        "onnx",
+        "int8",
+        _ORT,
+        "as dynamic, with 7-bit weights",
+        functools.partial(_onnx_dynamic, reduced_range=True),
+    ),
     Scheme(
         "dynamic",
         "tflite",

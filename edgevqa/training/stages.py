@@ -34,28 +34,49 @@ class Stage(Protocol):
         """Add the gradients of one step and return the loss."""
 
 
+class Grounding:
+    """A second loss: linear layers must read from an early decoder layer which regions a question speaks of.
+
+    Args:
+        grounding: uint8 (n, R), see `edgevqa.data.dataset.Split.grounding`.
+        models: the models whose states are read, each by a layer of its own.
+    """
+
+    def __init__(self, grounding: np.ndarray, models: Sequence[MCAN]) -> None:
+        self.readers = nn.ModuleList(nn.Linear(model.config.hidden, 2) for model in models)
+        self._fits = torch.from_numpy(np.stack([grounding & 1, grounding >> 1 & 1], axis=-1))
+        self._states: Tensor | None = None
+        for model in models:
+            layer = model.decoder[min(GROUNDED_LAYER, len(model.decoder) - 1)]
+            layer.register_forward_hook(self._keep)
+
+    def _keep(self, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
+        self._states = states
+
+    def loss(self, place: int, indices: np.ndarray) -> Tensor:
+        """Of the model at `place`, which was called last, on the questions at `indices`."""
+        assert self._states is not None
+        read = self.readers[place](self._states.float())
+        return functional.binary_cross_entropy_with_logits(read, self._fits[indices].to(read))
+
+
 class OnAnswers:
     """Training on the ground truth: the teacher, or a submodel by itself.
 
     Args:
         model: what is trained.
         recipe: loss, and the weight of the grounding.
-        grounding: uint8 (n, R), see `edgevqa.data.dataset.Split.grounding`; None for data without.
+        grounding: uint8 (n, R), see `Grounding`; None for data without.
     """
 
     def __init__(self, model: MCAN, recipe: Recipe, grounding: np.ndarray | None = None) -> None:
         self.model = model
         self.recipe = recipe
         self.extra = nn.ModuleDict()
-        self._grounding = None
+        self._grounding: Grounding | None = None
         if grounding is not None and recipe.grounding > 0:
-            bits = np.stack([grounding & 1, grounding >> 1 & 1], axis=-1)
-            self._grounding = torch.from_numpy(bits)
-            self.extra["grounding"] = nn.Linear(model.config.hidden, 2)
-            model.decoder[min(GROUNDED_LAYER, len(model.decoder) - 1)].register_forward_hook(self._remember)
-
-    def _remember(self, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
-        self._states = states
+            self._grounding = Grounding(grounding, [model])
+            self.extra["grounding"] = self._grounding.readers
 
     def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
         """Add the gradients of the loss against the answers and return it."""
@@ -64,9 +85,7 @@ class OnAnswers:
         loss = answer_loss(logits.float(), answers, self.recipe.loss)
         total = loss
         if self._grounding is not None:
-            fits = self._grounding[indices].to(logits.device).float()
-            read = self.extra["grounding"](self._states.float())
-            total = loss + self.recipe.grounding * functional.binary_cross_entropy_with_logits(read, fits)
+            total = loss + self.recipe.grounding * self._grounding.loss(0, indices)
         total.backward()
         return float(loss.detach())
 
@@ -75,7 +94,8 @@ class SelfDistillation:
     """BST's self-distillation with the sandwich rule (arXiv 2203.12814, the authors' train_engine).
 
     Every step trains the smallest submodel, the largest, and K - 2 others drawn without replacement, each over
-    differentiable views of the one set of weights, towards the frozen teacher's outputs.
+    differentiable views of the one set of weights, towards the frozen teacher's outputs. Where the data has a
+    grounding and the recipe gives it a weight, every submodel must tell it, too, which BST does not have.
 
     Args:
         model: the student, initialised with the teacher's weights.
@@ -84,10 +104,17 @@ class SelfDistillation:
         recipe: loss, K and seed.
         questions: size of the training split; the teacher's logits are kept when they take less than 1 GiB, since
             a question always has the same.
+        grounding: uint8 (n, R), see `Grounding`; None for data without.
     """
 
     def __init__(
-        self, model: MCAN, teacher: MCAN, plans: Sequence[SubmodelPlan], recipe: Recipe, questions: int
+        self,
+        model: MCAN,
+        teacher: MCAN,
+        plans: Sequence[SubmodelPlan],
+        recipe: Recipe,
+        questions: int,
+        grounding: np.ndarray | None = None,
     ) -> None:
         self.model = model
         self.extra = nn.ModuleDict()
@@ -95,6 +122,10 @@ class SelfDistillation:
         self.plans = tuple(plans)
         self.recipe = recipe
         self._skeletons = [_skeleton(slice_config(model.config, plan)) for plan in self.plans]
+        self._grounding: Grounding | None = None
+        if grounding is not None and recipe.grounding > 0:
+            self._grounding = Grounding(grounding, self._skeletons)
+            self.extra["grounding"] = self._grounding.readers
         self._logits: Tensor | None = None
         if 4 * questions * model.config.answer_count < 2**30:
             self._logits = torch.full((questions, model.config.answer_count), torch.nan)
@@ -126,8 +157,10 @@ class SelfDistillation:
             with precision(self.recipe, inputs[-1].device):
                 logits = functional_call(self._skeletons[place], sliced, inputs)
             loss = teacher_loss(logits.float(), target, self.recipe.loss)
-            loss.backward()
             total += float(loss.detach())
+            if self._grounding is not None:
+                loss = loss + self.recipe.grounding * self._grounding.loss(place, indices)
+            loss.backward()
         return total / len(chosen)
 
 
@@ -136,7 +169,7 @@ def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision)
 
 
-def _skeleton(config: MCANConfig) -> nn.Module:
+def _skeleton(config: MCANConfig) -> MCAN:
     """A model in training mode whose own weights take no memory: every call is given views."""
     with torch.device("meta"):
         return MCAN(config).train()

@@ -119,7 +119,7 @@ def test_equal_exports_are_equal_bytes(artifacts: dict[str, Artifact], model: Ch
         model,
         toy.plan(model),
         precisions=("fp32", "fp16", "int8"),
-        schemes=("dynamic", "weight-only", "static"),
+        schemes=("dynamic", "reduced-range", "weight-only", "static"),
         out=tmp_path,
         calibration=toy.inputs(model.config, 20, seed=7),
     )

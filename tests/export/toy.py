@@ -129,7 +129,7 @@ def exported() -> Path:
         shared(),
         plan(shared()),
         precisions=("fp32", "fp16", "int8"),
-        schemes=("dynamic", "weight-only", "static"),
+        schemes=("dynamic", "reduced-range", "weight-only", "static"),
         out=out,
         calibration=inputs(shared().config, 20, seed=7),
     )
