@@ -76,7 +76,7 @@ def main() -> None:
         return
     write_json(RESULTS / "distilled_versus_alone.json", {"seed": recipe.seed, "rows": rows})
     lines = [
-        f"Right answers in percent on the {len(test)} test questions of `scenes`, {steps} steps each, seed {recipe.seed}.",
+        f"Right answers in percent on the {len(test)} test questions of `scenes`; {steps} steps, seed {recipe.seed}.",
         "",
         "| submodel | trained alone | slimmed | difference | standard error |",
         "| --- | ---: | ---: | ---: | ---: |",

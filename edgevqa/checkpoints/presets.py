@@ -69,8 +69,8 @@ PRESETS: Mapping[str, Preset] = {
         word_size=32,
         lstm_size=64,
         dropout=0.0,
-        teacher=Recipe(steps=3000, batch=128, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
-        student=Recipe(steps=1500, batch=128, learning_rate=1e-3, warmup=150, optimizer="muon", mixed_precision=True),
+        teacher=Recipe(steps=2200, batch=128, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=1200, batch=128, learning_rate=1e-3, warmup=150, optimizer="muon", mixed_precision=True),
     ),
 }
 """By dataset."""

@@ -31,5 +31,11 @@ def initialise(model: MCAN, seed: int) -> None:
         nn.init.xavier_uniform_(parameters["lstm.weight_ih_l0"])
         parameters["lstm.bias_ih_l0"][size : 2 * size] += 1
         for name, parameter in parameters.items():
+            if name.startswith("stem.convolutions."):
+                # PyTorch's own start shrinks a picture's signal at every ReLU until the biases drown it.
+                if parameter.dim() > 1:
+                    nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+                else:
+                    parameter.zero_()
             if name.startswith(("encoder.", "decoder.")) and name.endswith(("merge.weight", "outer.weight")):
                 parameter.mul_(BRANCH_SCALE)

@@ -29,7 +29,8 @@ def test_a_bare_export_makes_both_formats_in_fp32_in_artifacts(exported: Path) -
     assert [entry["folder"] for entry in report] == [f"artifacts/scenes/w0.25-d2/{kind}" for kind in KINDS]
     for entry in report:
         assert {field.name for field in dataclasses.fields(Verdict)} <= entry.keys()
-        assert entry["status"] == "passed" and entry["parity"]["passed"]
+        assert entry["status"] == "passed"
+        assert entry["parity"]["relative"] <= entry["parity"]["tolerance"] == 1e-4
         artifact = load_artifact(exported / entry["folder"], verify=True)
         assert artifact.manifest["precision"] == "fp32"
         assert "--width 0.25 --depth 2" in artifact.manifest["command"]
@@ -98,8 +99,8 @@ def test_evaluate_scores_on_a_sample_of_the_test_split_and_remembers(
         score = entry["score"]
         assert entry["status"] == "passed" and score["count"] == 50 and not score["full"]
         assert 0 <= score["percent"] <= 100 and score["standard_error"] >= 0
-        # fp32 files answer as PyTorch does, whatever the weights are worth
-        assert score["percent"] == score["fp32_percent"]
+        # fp32 files answer as PyTorch does, whatever the weights are worth; one question may be a tie
+        assert score["percent"] == pytest.approx(score["fp32_percent"], abs=2.01)
     before = {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
     people = program("evaluate", "artifacts/scenes/w0.25-d2", "--questions", 50, cwd=workplace, **cache)
     assert people.returncode == 0 and people.stdout.count("passed") == 2 and "50" in people.stdout
