@@ -26,6 +26,7 @@ def command(artifacts: Path, results: Path, as_json: bool) -> None:
     """
     from edgevqa.cli.pareto import require_front, show, to_json
     from edgevqa.pipeline import demo
+    from edgevqa.results.pareto import describe
 
     with show_progress() as progress:
         summary = demo(artifacts=artifacts, results=results, progress=progress)
@@ -33,8 +34,9 @@ def command(artifacts: Path, results: Path, as_json: bool) -> None:
         print_json(to_json(summary))
     else:
         show(summary)
-    rows = [row.record for section in summary.sections for row in section.rows]
-    failed = sum(record.gate == "failed" for record in rows)
+    rows = [row for section in summary.sections for row in section.rows]
+    failed = [row for row in rows if row.record.gate == "failed"]
     if failed:
-        end(GateFailed(f"{failed} of {len(rows)} failed the gate and were not timed; see above"), as_json)
+        first = f"{describe(failed[0].record)}: {failed[0].why_not}"
+        end(GateFailed(f"{len(failed)} of {len(rows)} failed the gate and were not timed; {first}"), as_json)
     require_front(summary, as_json)
