@@ -86,7 +86,8 @@ def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[st
     """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest."""
     names = target.runtimes if wanted is None else wanted
     intended = artifact.manifest.get("runtimes") or names
-    return [name for name in names if name in intended and get_runtime(name).format == artifact.manifest["format"]]
+    fitting = [name for name in names if get_runtime(name).format == artifact.manifest["format"]]
+    return [name for name in fitting if name in intended]
 
 
 def experiment_id(

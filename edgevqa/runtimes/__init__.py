@@ -58,7 +58,7 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType({runtime.name: runtime for ru
 def get_runtime(name: str) -> Runtime:
     """The runtime of a name; raises UsageError with the nearest known name otherwise."""
     if name not in RUNTIMES:
-        near = difflib.get_close_matches(name, RUNTIMES, 1)
+        near = difflib.get_close_matches(name, RUNTIMES, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown runtime {name!r} (known: {', '.join(RUNTIMES)}){hint}")
     return RUNTIMES[name]

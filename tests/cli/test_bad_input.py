@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -186,6 +187,9 @@ def test_artifacts_of_other_weights_are_not_scored_with_these(
         call("evaluate", "--model", folder, "--questions", 20),
         2, "was exported from other weights than", "name its checkpoint",
     )  # fmt: skip
+    with np.load(folder / "reference" / "questions.npz") as stored:
+        questions = {name: stored[name] for name in stored.files}
+    np.savez(folder / "reference" / "questions.npz", **{**questions, "labels": questions["labels"][::-1]})
     says(
         call("export", "--model", folder, *SMALLEST),
         2, "holds artifacts of another checkpoint called 'scenes'; choose another --out",
