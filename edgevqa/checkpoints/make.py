@@ -157,7 +157,8 @@ def write_card(checkpoint: Checkpoint, questions: int, lowest: Floors) -> str:
         "",
         f"Made by `{training['command']}` with PyTorch {training['torch']}: a teacher on the answers "
         f"({teacher['steps']} steps of {teacher['batch']} questions, seed {teacher['seed']}), then sandwich "
-        f"self-distillation ({student['steps']} steps, K = {student['submodels']}, seed {student['seed']}).",
+        f"self-distillation ({student['steps']} steps, K = {student['submodels']}, seed {student['seed']}). "
+        f"Optimizer {teacher['optimizer']}, grounding {teacher['grounding']:g} and {student['grounding']:g}.",
         "",
         f"Right answers on the test split ({questions} questions). Always the most frequent answer: "
         f"{lowest.majority:.1f} %. The best answer without seeing the picture: {lowest.question_only:.1f} %.",

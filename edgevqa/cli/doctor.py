@@ -26,7 +26,7 @@ def command(target: str | None, as_json: bool) -> None:
         for name, value in report.facts.items():
             click.echo(f"{name:14} {value}")
         for finding in report.findings:
-            click.echo(f"{finding.level:14} {finding.text}")
+            click.echo(f"{finding.level:14} {finding.text}" + (f"; {finding.fix}" if finding.fix else ""))
         for advice in report.missing:
             click.echo(f"missing        {advice}")
         click.echo("ready to measure" if report.ready else "not ready to measure")

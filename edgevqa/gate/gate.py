@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
 from edgevqa.gate.parity import parity, tolerance_for
 from edgevqa.gate.verdict import FAILED, Verdict, judge, now, read_verdict, write_verdict
 from edgevqa.progress import Progress, Silent
-from edgevqa.runtimes import check_format, get_runtime
+from edgevqa.runtimes import check_format, get_runtime, importable
+from edgevqa.runtimes.runner import package_version, probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,11 +39,28 @@ def reference_labels(artifact: Artifact) -> NDArray[np.int64] | None:
     return None if labels is None or (labels < 0).any() else labels.astype(np.int64)
 
 
+def machine_of(target: Target) -> str | None:
+    """Which machine a local target is here and now: its name, architecture and processor; None for other targets."""
+    if target.kind != "local":
+        return None
+    return f"{platform.node()} {platform.machine()} {probe()['cpu_model']}"
+
+
+def version_here(target: Target, runtime: str) -> str | None:
+    """The version of a runtime that a local target would use, where that is known without starting it."""
+    known = get_runtime(runtime)
+    if target.kind != "local" or target.python is not None or not importable(known):
+        return None
+    return package_version(known.package)
+
+
 def still_holds(verdict: Verdict | None, target: Target, tolerance: float, runtime_version: str | None) -> bool:
     """Whether a verdict need not be found again: nothing that it depends on has changed."""
     if verdict is None:
         return False
     if (verdict.delegate, verdict.threads) != (target.delegate, target.threads):
+        return False
+    if verdict.machine != machine_of(target):
         return False
     if runtime_version is not None and verdict.runtime_version not in (None, runtime_version):
         return False
@@ -77,6 +96,7 @@ def quick_gate(
     manifest = artifact.manifest
     tolerance = tolerance_for(manifest["precision"], target.tolerances)
     artifact.verify()
+    runtime_version = runtime_version or version_here(target, runtime)
     known = read_verdict(artifact, runtime, target.name)
     if known is not None and not again and still_holds(known, target, tolerance, runtime_version):
         return known
@@ -89,6 +109,7 @@ def quick_gate(
         "delegate": target.delegate,
         "threads": target.threads,
         "created": now(),
+        "machine": machine_of(target),
     }
     reference = artifact.reference_logits()
     try:

@@ -35,6 +35,7 @@ class Verdict:
         parity: the logits on the reference questions; None when it did not run.
         score: the score; of the reference questions until more were asked.
         created: when.
+        machine: which machine it was, for targets that are wherever the command runs; None where the target says it.
     """
 
     status: str
@@ -50,6 +51,7 @@ class Verdict:
     parity: Parity | None
     score: ScoreCheck | None
     created: str
+    machine: str | None = None
 
     @property
     def may_be_timed(self) -> bool:

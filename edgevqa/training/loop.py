@@ -127,7 +127,7 @@ def train(
         stage: what a step does.
         recipe: how many steps, how fast.
         split: the training questions.
-        folder: where `<name>.state.pt` and `<name>.log.jsonl` are kept.
+        folder: where `<name>.state.pt` and `<name>.history.json` are kept.
         name: of the stage, for the files and the log.
         device: where to train.
         milestones: how often to save, tell and evaluate.

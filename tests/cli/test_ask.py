@@ -188,8 +188,8 @@ def test_an_artifact_for_another_runtime(artifacts: Path, picture: Path) -> None
         2, "model.onnx is not for this runtime: litert opens .tflite files; use onnxruntime",
     )  # fmt: skip
     says(
-        call("ask", artifacts / "onnx", picture, QUESTION, "--runtime", "onnx"),
-        2, "unknown runtime 'onnx'", "did you mean onnxruntime?",
+        call("ask", artifacts / "onnx", picture, QUESTION, "--runtime", "onnxruntim"),
+        2, "unknown runtime 'onnxruntim'", "did you mean onnxruntime?",
     )  # fmt: skip
 
 
