@@ -104,7 +104,7 @@ def test_ctrl_c_ends_an_export_with_its_children(tmp_path: Path, program: Progra
     finally:
         kill(running)
     assert (running.returncode, out) == (130, "")
-    assert err == "interrupted; what was finished is kept, the same command goes on from there\n"
+    assert err.strip() == "interrupted; what was finished is kept, the same command goes on from there"
     wait_until_free(folder)
     assert find_artifacts(tmp_path / "artifacts") == []
 
