@@ -6,13 +6,12 @@ The sigmoid at the end of mcan-vqa's model lies outside its weights: ours answer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from edgevqa.checkpoints.importers.layout import Imported, Layout, Settings, read_weights
 from edgevqa.checkpoints.importers.state import State
 from edgevqa.errors import InputError, UsageError
 from edgevqa.models.config import DecoderLayerSize, EncoderLayerSize, MCANConfig, RegionInput
-from edgevqa.slimming.grid import Slimming
+from edgevqa.slimming.published import whole
 
 HEADS = 8
 QUESTION_LENGTH, GQA_QUESTION_LENGTH = 14, 29
@@ -82,9 +81,7 @@ def read(state: State, settings: Settings) -> Imported:
     """
     layout = choose_layout(state, LAYOUTS)
     config = read_sizes(state, layout, settings, gqa=has_module(state, layout, "box_embedding"))
-    layers = tuple(range(len(config.encoder)))
-    whole = Slimming((Fraction(1),), (Fraction(1),), {"encoder": layers, "decoder": layers})
-    return Imported(config, whole, read_weights(state, layout, config))
+    return Imported(config, whole(len(config.encoder)), read_weights(state, layout, config))
 
 
 def choose_layout(state: State, layouts: Mapping[str, Layout]) -> Layout:
