@@ -328,3 +328,15 @@ def _answer_file(folder: Path) -> Path:
     path = folder / "answer_dict.json"
     path.write_text(json.dumps(ANSWER_DICT))
     return path
+
+
+def test_info_knows_published_models_by_their_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = json.loads(run("info", "mcan-bst", "--json").stdout)
+    assert [row["parameters"] for row in printed["submodels"]][:: len(printed["submodels"]) - 1] == [
+        9_534_263,
+        58_077_495,
+    ]
+    import_checkpoint("mcan-bst", golden.WEIGHTS, Path("mcan-bst"))
+    printed = json.loads(run("info", "mcan-bst", "--json").stdout)
+    assert printed["submodels"][-1]["parameters"] == 765_466, "a folder of that name comes first"
