@@ -45,7 +45,7 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     """
     import numpy as np
 
-    from edgevqa.data.preprocessing import encode_question, feature_inputs, picture_inputs, question_inputs
+    from edgevqa.data.preprocessing import MISSING, encode_question, feature_inputs, picture_inputs, question_inputs
     from edgevqa.data.text import Vocabulary
     from edgevqa.export.manifest import load_artifact
     from edgevqa.runtimes.session import open_session
@@ -54,6 +54,11 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     artifact.verify_file()
     chosen = _runtime(artifact, runtime)
     manifest = artifact.manifest
+    if missing := manifest["preprocessing"].get(MISSING):
+        raise InputError(
+            f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked; "
+            f"import and export it again with --{' and --'.join(missing)}"
+        )
     vocabulary = Vocabulary(tuple(manifest["vocabulary"]))
     encoded = encode_question(question, vocabulary, manifest["preprocessing"])
     if len(encoded.unknown) and not (encoded.tokens > 1).any():

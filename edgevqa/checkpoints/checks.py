@@ -59,7 +59,7 @@ def _check_numbers(value: Any, name: str, path: Path) -> None:
     """Raise InputError unless every size of a model is a whole number, not negative."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if key not in ("family", "kind", "dropout"):
+            if key not in ("family", "kind", "dropout", "norm"):
                 _check_numbers(item, f"{name}.{key}", path)
     elif isinstance(value, list):
         for place, item in enumerate(value):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.checkpoints.checks import CONFIG, SCHEMA_VERSION, check_entries, check_free, check_sizes, read_answers
+from edgevqa.data.preprocessing import MISSING
 from edgevqa.data.text import Vocabulary
 from edgevqa.errors import InputError, MissingExtra, UsageError
 from edgevqa.models.config import MCANConfig, input_specs
@@ -72,13 +73,18 @@ class Checkpoint:
 
     @property
     def reference_path(self) -> Path:
-        """The reference questions: model inputs stacked over n questions, `labels` int64 (n,), `texts`."""
+        """The reference questions: model inputs stacked over n questions; real ones with `labels` (n,) and `texts`."""
         return self.folder / REFERENCE
 
     @cached_property
     def sha256(self) -> str:
         """The sha256 of the weights' file."""
         return sha256_file(self.weights_path)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Of "vocabulary" and "answers", what an import was not given: placeholders stand there."""
+        return tuple(self.preprocessing.get(MISSING, ()))
 
     def parameters(self) -> dict[str, Tensor]:
         """The full model's weights by name, checked against the sizes.
@@ -202,7 +208,7 @@ def save_checkpoint(
     Args:
         checkpoint: everything but the weights; `checkpoint.folder` is where it goes.
         weights: the full model's, float32.
-        reference: the model's inputs stacked over n questions, and `labels` and `texts`.
+        reference: the model's inputs stacked over n questions; `labels` and `texts` where the questions are real.
         card: the text of card.md.
 
     Raises:
@@ -237,6 +243,6 @@ def save_checkpoint(
         (folder / "answers.json").write_text(dump_json(list(checkpoint.answers)), encoding="utf-8")
         (folder / "card.md").write_text(card, encoding="utf-8")
         (folder / "reference").mkdir()
-        np.savez(folder / REFERENCE, **dict(reference))  # type: ignore[arg-type]
+        np.savez_compressed(folder / REFERENCE, **dict(reference))  # type: ignore[arg-type]
         # Written here, not by safetensors, whose errors say nothing of a full disk.
         (folder / WEIGHTS).write_bytes(save({name: value.contiguous() for name, value in weights.items()}))

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgevqa.cli.console import Column, print_json, print_table
 from edgevqa.cli.options import examples, json_option
 
+if TYPE_CHECKING:
+    from edgevqa.checkpoints import Checkpoint
+    from edgevqa.slimming.published import Published
 
-@click.command(epilog=examples("edgevqa info", "edgevqa info easy-vqa", "edgevqa info scenes --any --json"))
+
+@click.command(epilog=examples("edgevqa info", "edgevqa info mcan-bst", "edgevqa info scenes --any --json"))
 @click.argument("model", default="scenes")
 @click.option("--any", "any_pair", is_flag=True, help="Show the pairs that the triangle filter leaves out, too.")
 @json_option
 def command(model: str, any_pair: bool, as_json: bool) -> None:
     """Every submodel of MODEL: parameters, MACs, FLOPs, size and score.
 
-    MODEL is a bundled model or a checkpoint folder. FLOPs are twice the MACs, at batch 1 with all positions, LSTM
+    MODEL is a bundled model, a checkpoint folder, or a published model known by its sizes: mcan-bst, mcan-bst-gqa,
+    mcan-small or mcan-large. FLOPs are twice the MACs, at batch 1 with all positions, LSTM
     and attention products included.
     """
-    from edgevqa.checkpoints import load_checkpoint
     from edgevqa.slimming.counting import count
     from edgevqa.slimming.grid import grid
     from edgevqa.slimming.rules import slice_config
 
-    checkpoint = load_checkpoint(model)
+    name, described, scores, more = _describe(model)
     rows: list[dict[str, Any]] = []
-    for plan in grid(checkpoint.config, checkpoint.slimming, filtered=not any_pair):
-        sizes = slice_config(checkpoint.config, plan)
+    for plan in grid(described.config, described.slimming, filtered=not any_pair):
+        sizes = slice_config(described.config, plan)
         counts = count(sizes)
         rows.append(
             {
@@ -41,15 +47,13 @@ def command(model: str, any_pair: bool, as_json: bool) -> None:
                 "flops": counts.flops,
                 "fp32_mb": 4 * counts.parameters / 1e6,
                 "int8_mb": counts.parameters / 1e6,
-                "score": checkpoint.scores.get(plan.name),
+                "score": scores.get(plan.name),
                 "parameters_by_part": dict(counts.parameters_by_part),
                 "macs_by_part": dict(counts.macs_by_part),
             }
         )
     if as_json:
-        print_json(
-            {"model": checkpoint.name, "dataset": checkpoint.dataset, "floors": checkpoint.floors, "submodels": rows}
-        )
+        print_json({"model": name, **more, "submodels": rows})
         return
     columns = [Column("submodel")] + [
         Column(heading, number=True)
@@ -66,7 +70,20 @@ def command(model: str, any_pair: bool, as_json: bool) -> None:
         ]
         for row in rows
     ]  # fmt: skip
-    print_table(columns, shown, title=checkpoint.name)
-    for name, floor in checkpoint.floors.items():
-        click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
+    print_table(columns, shown, title=name)
+    for floor_name, floor in more["floors"].items():
+        click.echo(f"{floor_name.replace('_', '-')} floor: {floor:.1f} %")
     click.echo("Megabytes are of the weights alone; a file also holds its graph.")
+
+
+def _describe(model: str) -> tuple[str, Checkpoint | Published, Mapping[str, float], dict[str, Any]]:
+    """Name, sizes and grid, scores, and the dataset with its floors; a folder comes before a published name."""
+    from edgevqa.slimming.published import PUBLISHED
+
+    if model in PUBLISHED and not (Path(model) / "config.json").exists():
+        return model, PUBLISHED[model], {}, {"dataset": None, "floors": {}}
+    from edgevqa.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(model)
+    more = {"dataset": checkpoint.dataset, "floors": checkpoint.floors}
+    return checkpoint.name, checkpoint, checkpoint.scores, more

@@ -6,6 +6,7 @@ import errno
 import importlib
 import importlib.util
 import io
+import keyword
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "models": "List the models that are there.",
     "info": "Every submodel of a model: parameters, MACs, FLOPs, size, score.",
     "train": "Train a slimmable model by self-distillation.",
+    "import": "Turn a published checkpoint into a checkpoint folder.",
     "evaluate": "Score submodels or exported files on the test split.",
     "export": "Slice, export, quantize and gate submodels.",
     "bench": "Measure exported files on a target.",
@@ -40,7 +42,12 @@ COMMANDS: dict[str, str] = {
     "doctor": "What a target is, has and lacks, and whether it can be measured well now.",
     "completion": "Print the completion script for your shell.",
 }
-"""Command -> its line in the overview. The click command is `command` in `edgevqa/cli/<command>.py`."""
+"""Command -> its line in the overview. The click command is `command` in the module of `module_of`."""
+
+
+def module_of(name: str) -> str:
+    """The module of a command: `edgevqa.cli.<command>`, with an underscore behind a word of Python's."""
+    return f"edgevqa.cli.{name}" + ("_" if keyword.iskeyword(name) else "")
 
 
 class LazyGroup(click.Group):
@@ -48,13 +55,13 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands whose module is there, in the order of the chain."""
-        return [name for name in COMMANDS if importlib.util.find_spec(f"edgevqa.cli.{name}") is not None]
+        return [name for name in COMMANDS if importlib.util.find_spec(module_of(name)) is not None]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command; None when there is none of that name."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"edgevqa.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(module_of(cmd_name)).command
         for option in command.params:
             # click would name the variable after the argument of the function, not after the flag.
             if isinstance(option, click.Option) and option.envvar is None:

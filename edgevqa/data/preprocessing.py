@@ -6,6 +6,7 @@ Everything comes from the preprocessing dict of the dataset (kept in checkpoints
     picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
               {kind: "pixels", side, normalisation: {mean, deviation}}
               {kind: "features", regions: R, features: F, boxes: B}      (no pictures: features are brought)
+    missing?: of "vocabulary", "answers": the lists that only hold placeholders, so that no question can be asked
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from edgevqa.data.regions import find_regions
 from edgevqa.data.text import EncodedQuestion, Vocabulary, question_mask, region_mask, tokenise
 from edgevqa.errors import InputError
 
+MISSING = "missing"
 MAXIMUM_PIXELS = 50_000_000
 MOST_PIXELS = f"at most {MAXIMUM_PIXELS // 10**6} million are read, so scale it down"
 MAXIMUM_FEATURE_BYTES = 64 << 20

@@ -44,16 +44,16 @@ class EncodedQuestion:
 class Vocabulary:
     """The words that a model knows; a word's number is its place in `words`.
 
-    Raises InputError when the list does not begin with PAD, UNK, CLS or holds a word twice.
+    Raises InputError when the list does not begin with PAD, UNK (the original MCAN has no CLS) or holds a word twice.
     """
 
     words: tuple[str, ...]
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.words[:3] != RESERVED:
-            begins = ", ".join(map(repr, self.words[:3]))
-            raise InputError(f"a vocabulary begins with {', '.join(RESERVED)}, this one with {begins}")
+        if self.words[:CLS] != RESERVED[:CLS]:
+            begins = ", ".join(map(repr, self.words[:CLS])) or "nothing"
+            raise InputError(f"a vocabulary begins with {', '.join(RESERVED[:CLS])}, this one with {begins}")
         numbers = {word: number for number, word in enumerate(self.words)}
         if len(numbers) != len(self.words):
             twice = next(word for number, word in enumerate(self.words) if numbers[word] != number)

@@ -181,7 +181,10 @@ def share_reference(checkpoint: Checkpoint, out: Path) -> None:
 
 def _write_fp32(file_format: str, module: torch.nn.Module, reference: Inputs, path: Path) -> tuple[str, ...]:
     """Write the fp32 file of a format; returns notes for the manifest."""
+    from edgevqa.models.layers import fold_norms
+
     examples = {spec.name: reference[spec.name] for spec in input_specs(module.config)}  # type: ignore[arg-type]
+    module = fold_norms(module)
     if file_format == "onnx":
         from edgevqa.export.onnx import export_onnx
 

@@ -11,6 +11,9 @@ from edgevqa.errors import InputError
 MASKED = -1e4
 """What an additive mask holds at a hidden position: exp(-1e4) is 0 in fp32, and it still fits into fp16."""
 
+NORMS = ("standard", "unbiased")
+"""Kinds of LayerNorm: the usual one, and that of MCAN's code, which divides by (unbiased deviation + 1e-6)."""
+
 
 @dataclass(frozen=True)
 class EncoderLayerSize:
@@ -108,6 +111,7 @@ class MCANConfig:
         lstm_size: size of the LSTM's state.
         language_adapter: whether Linear + LayerNorm stand between LSTM and encoder (BST), or nothing (MCAN).
         dropout: dropout probability in training.
+        norm: the kind of every LayerNorm, one of `NORMS`.
     """
 
     vocabulary_size: int
@@ -124,6 +128,7 @@ class MCANConfig:
     lstm_size: int = 512
     language_adapter: bool = True
     dropout: float = 0.1
+    norm: str = "standard"
 
     @classmethod
     def uniform(
@@ -163,6 +168,8 @@ class MCANConfig:
                 values["image"] = PixelInput(**{**image, "channels": tuple(image["channels"])})
             else:
                 raise InputError(f"the image input {kind!r} is not known; known: regions, pixels")
+            if values.get("norm", NORMS[0]) not in NORMS:
+                raise InputError(f"the LayerNorm {values['norm']!r} is not known; known: {', '.join(NORMS)}")
             values["encoder"] = tuple(EncoderLayerSize(**layer) for layer in values["encoder"])
             values["decoder"] = tuple(DecoderLayerSize(**layer) for layer in values["decoder"])
             return cls(**values)

@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
 LARGEST_SCORE = 50.0
 """Attention scores beyond this are cut in training; learned ones stay far below, and masked ones vanish."""
+
+
+class UnbiasedLayerNorm(nn.LayerNorm):
+    """A LayerNorm that divides by (unbiased standard deviation + eps), as the code of MCAN and BST does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=1e-6)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map (..., size) to (..., size)."""
+        centred = states - states.mean(-1, keepdim=True)
+        return self.weight * centred / (states.std(-1, keepdim=True) + self.eps) + self.bias
+
+    def folded(self) -> nn.LayerNorm:
+        """A standard LayerNorm of nearly the same function, whose weights hold the factor between the two deviations.
+
+        With eps squared inside the root the two agree where the deviation is far above eps, and where it is zero.
+        """
+        (size,) = self.normalized_shape
+        factor = (size - 1) / size
+        norm = nn.LayerNorm(size, eps=factor * self.eps**2)
+        with torch.no_grad():
+            norm.weight.copy_(self.weight * math.sqrt(factor))
+            norm.bias.copy_(self.bias)
+        return norm
+
+
+def make_norm(kind: str, size: int) -> nn.LayerNorm:
+    """A LayerNorm of one of `edgevqa.models.config.NORMS`."""
+    return UnbiasedLayerNorm(size) if kind == "unbiased" else nn.LayerNorm(size)
+
+
+def fold_norms(module: AnyModule) -> AnyModule:
+    """A copy of a module in which every LayerNorm is a standard one, which file formats have an operator for.
+
+    The factor depends on the size, so fold what is sliced already. A module without other norms comes back itself.
+    """
+    if not any(isinstance(part, UnbiasedLayerNorm) for part in module.modules()):
+        return module
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, part in parent.named_children():
+            if isinstance(part, UnbiasedLayerNorm):
+                setattr(parent, name, part.folded().train(part.training))
+    return module
 
 
 class MultiHeadAttention(nn.Module):
@@ -87,12 +136,12 @@ class AttentionPooling(nn.Module):
 
 
 class Adapter(nn.Module):
-    """A linear layer into the residual stream, with a LayerNorm behind it where the family has one."""
+    """A linear layer into the residual stream, with a LayerNorm of some kind behind it where the family has one."""
 
-    def __init__(self, size: int, hidden: int, *, norm: bool) -> None:
+    def __init__(self, size: int, hidden: int, *, norm: str | None) -> None:
         super().__init__()
         self.linear = nn.Linear(size, hidden)
-        self.norm = nn.LayerNorm(hidden) if norm else nn.Identity()
+        self.norm = nn.Identity() if norm is None else make_norm(norm, hidden)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map (B, N, size) to (B, N, hidden)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevqa.models.config import DecoderLayerSize, EncoderLayerSize, MCANConfig, PixelInput, RegionInput
-from edgevqa.models.layers import Adapter, AttentionPooling, FeedForward, MultiHeadAttention
+from edgevqa.models.layers import Adapter, AttentionPooling, FeedForward, MultiHeadAttention, make_norm
 from edgevqa.models.vision import ConvolutionalStem
 
 
@@ -17,7 +17,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(config.hidden, size.heads, config.head_size, config.dropout)
         self.ffn = FeedForward(config.hidden, size.ffn, config.dropout)
-        self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(2))
+        self.norms = nn.ModuleList(make_norm(config.norm, config.hidden) for _ in range(2))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, question: Tensor, mask: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class DecoderLayer(nn.Module):
         self.attention = MultiHeadAttention(config.hidden, size.self_heads, config.head_size, config.dropout)
         self.guided = MultiHeadAttention(config.hidden, size.guided_heads, config.head_size, config.dropout)
         self.ffn = FeedForward(config.hidden, size.ffn, config.dropout)
-        self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(3))
+        self.norms = nn.ModuleList(make_norm(config.norm, config.hidden) for _ in range(3))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, picture: Tensor, picture_mask: Tensor | None, question: Tensor, question_mask: Tensor) -> Tensor:
@@ -61,20 +61,20 @@ class MCAN(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary_size, config.word_size)
         self.lstm = nn.LSTM(config.word_size, config.lstm_size, batch_first=True)
         self.language_adapter = (
-            Adapter(config.lstm_size, config.hidden, norm=True) if config.language_adapter else nn.Identity()
+            Adapter(config.lstm_size, config.hidden, norm=config.norm) if config.language_adapter else nn.Identity()
         )
         image = config.image
         if isinstance(image, PixelInput):
             self.stem = ConvolutionalStem(image.channels, image.grid)
         elif image.box_embedding:
             self.box_embedding = nn.Linear(image.box_size, image.box_embedding)
-        self.image_adapter = Adapter(image.adapter_input, config.hidden, norm=image.norm)
+        self.image_adapter = Adapter(image.adapter_input, config.hidden, norm=config.norm if image.norm else None)
         self.encoder = nn.ModuleList(EncoderLayer(config, size) for size in config.encoder)
         self.decoder = nn.ModuleList(DecoderLayer(config, size) for size in config.decoder)
         pooling = (config.hidden, config.pooling_hidden, config.pooled_size, config.dropout)
         self.question_pooling = AttentionPooling(*pooling)
         self.picture_pooling = AttentionPooling(*pooling)
-        self.norm = nn.LayerNorm(config.pooled_size)
+        self.norm = make_norm(config.norm, config.pooled_size)
         self.classifier = nn.Linear(config.pooled_size, config.answer_count)
 
     def _picture_tokens(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,17 +10,10 @@ from edgevqa.models.config import MCANConfig, PixelInput, RegionInput
 from edgevqa.models.mcan import MCAN
 from edgevqa.slimming.counting import count
 from edgevqa.slimming.grid import MCAN_BST, bst_plan, grid
+from edgevqa.slimming.published import PUBLISHED
 from edgevqa.slimming.rules import slice_config
 
-PAPER = MCANConfig.uniform(
-    hidden=512,
-    heads=8,
-    layers=6,
-    image=RegionInput(100, 2048),
-    vocabulary_size=20573,
-    answer_count=3129,
-    question_length=14,
-)
+PAPER = PUBLISHED["mcan-bst"].config
 
 # (width, layers): parameters in millions, MMACs, FLOPs in G, all as printed for the 16 pairs.
 ROWS = {
@@ -77,21 +69,25 @@ def test_parts_of_the_smallest_submodel() -> None:
 
 def test_mcan_small_without_adapters() -> None:
     """The original MCAN-small: 20,572 words, no language adapter, no norm behind the image adapter."""
-    small = replace(PAPER, vocabulary_size=20572, language_adapter=False, image=RegionInput(100, 2048, norm=False))
-    assert count(small).parameters == 57_812_491
+    assert count(PUBLISHED["mcan-small"].config).parameters == 57_812_491
 
 
-def test_gqa_size() -> None:
-    gqa = replace(
-        PAPER,
-        vocabulary_size=2933,
-        answer_count=1843,
-        question_length=29,
-        image=RegionInput(100, 2048, box_size=5, box_embedding=2048, norm=False),
-    )
-    counts = count(gqa)
-    assert round(counts.parameters / 1e6, 2) == 52.53
-    assert round(counts.flops / 1e9, 3) == 6.457
+def test_mcan_large() -> None:
+    counts = count(PUBLISHED["mcan-large"].config)
+    assert round(counts.parameters / 1e6, 1) == 201.7
+    assert round(counts.flops / 1e9, 2) == 21.08
+
+
+@pytest.mark.parametrize(
+    ("width", "layers", "parameters", "gflops"),
+    [("1", 6, 52.53, 6.457), ("1/2", 6, 16.14, 1.840), ("1/2", 2, 8.77, 0.837), ("1/4", 1, 4.19, 0.279)],
+)
+def test_gqa_sizes(width: str, layers: int, parameters: float, gflops: float) -> None:
+    gqa = PUBLISHED["mcan-bst-gqa"]
+    plan = bst_plan(gqa.config, gqa.slimming, Fraction(width), layers)
+    counts = count(slice_config(gqa.config, plan))
+    assert round(counts.parameters / 1e6, 2) == parameters
+    assert round(counts.flops / 1e9, 3) == gflops
 
 
 @pytest.mark.parametrize(
