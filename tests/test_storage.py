@@ -66,6 +66,14 @@ def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+def test_who_reads_a_file_while_it_is_replaced_reads_the_old_one_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"old")
+    with path.open("rb") as reader:
+        write_bytes(path, b"newer")
+        assert reader.read() == b"old"
+
+
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")

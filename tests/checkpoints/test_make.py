@@ -80,6 +80,13 @@ def test_its_card_says_where_it_comes_from(made: Checkpoint) -> None:
     assert f"{made.floors['question_only']:.1f} %" in card
 
 
+def test_the_student_starts_from_the_teacher(tmp_path: Path) -> None:
+    still = replace(scenes_run.PRESET.student, steps=1, learning_rate=0.0)
+    weights = scenes_run.run(tmp_path / "toys", preset=replace(scenes_run.PRESET, student=still))[0].parameters()
+    teacher = torch.load(tmp_path / "toys.training" / "teacher.state.pt", weights_only=True)["model"]
+    assert all(torch.equal(value, teacher[name]) for name, value in weights.items())
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_weights(
     made: Checkpoint, tmp_path: Path, child_environment: dict[str, str], cache: Path
