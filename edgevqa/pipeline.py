@@ -129,11 +129,11 @@ def evaluate(
     count: int | None = None,
     progress: Progress | None = None,
 ) -> list[Judged]:
-    """Score artifacts of one model on its test split; a score is final when the whole split was asked.
+    """Score artifacts on their model's test split; a score is final when the whole split was asked.
 
     Args:
-        artifacts: of one model.
-        model: the checkpoint that they were exported from, by name or folder; by default the bundled one.
+        artifacts: what is scored; of one model when `model` is given.
+        model: the checkpoint that they were exported from, by name or folder; by default the bundled ones.
         runtimes: in which runtimes; the target's by default.
         target: where; this machine by default.
         count: questions of the fixed sample; None takes all.
@@ -145,21 +145,42 @@ def evaluate(
     """
     progress = progress or Silent()
     target = target or this_machine()
-    names = {artifact.manifest["model"] for artifact in artifacts}
-    if len(names) != 1:
-        raise UsageError(f"score the artifacts of one model at a time, not of {', '.join(sorted(names)) or 'none'}")
+    names = list(dict.fromkeys(artifact.manifest["model"] for artifact in artifacts))
+    if model is not None and len(names) > 1:
+        raise UsageError(f"{model} is the checkpoint of one model; these artifacts are of {', '.join(names)}")
     pairs = intended_pairs(artifacts, runtimes or target.runtimes)
     if not pairs:
         asked = ", ".join(runtimes or target.runtimes)
         raise UsageError(f"none of these {len(artifacts)} files is for {asked}; export one, or name another runtime")
     open_transport(target)
-    checkpoint = load_checkpoint(model or names.pop())
-    dataset = (checkpoint.dataset or {}).get("name")
+    judged: list[Judged] = []
+    for name in names:
+        own = [pair for pair in pairs if pair[0].manifest["model"] == name]
+        judged += _evaluate_model(load_checkpoint(model or name), own, target, count, progress)
+    return judged
+
+
+def _evaluate_model(
+    checkpoint: Checkpoint,
+    pairs: Sequence[tuple[Artifact, str]],
+    target: Target,
+    count: int | None,
+    progress: Progress,
+) -> list[Judged]:
+    """Score artifacts of one model, each in a runtime, see `evaluate`."""
+    described = checkpoint.dataset or {}
+    dataset = described.get("name")
     if dataset is None:
         raise InputError(f"{checkpoint.folder} names no dataset to be scored on")
     from edgevqa.data.dataset import load_dataset
 
-    exam = Exam(load_dataset(dataset).split("test", progress), count)
+    data = load_dataset(dataset)
+    if data.version != described.get("version"):
+        raise InputError(
+            f"{checkpoint.folder} was trained on version {described.get('version')} of {dataset}; "
+            f"this edgevqa has version {data.version}"
+        )
+    exam = Exam(data.split("test", progress), count)
     submodels: dict[str, Artifact] = {}
     for artifact, _name in pairs:
         if artifact.manifest["model_sha256"] != checkpoint.sha256:

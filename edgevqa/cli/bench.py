@@ -82,14 +82,16 @@ def _counts(threads: tuple[str, ...]) -> tuple[int, ...]:
 
 def show(records: list[Record]) -> None:
     """Print records for people."""
+    from edgevqa.results.pareto import file_kind
+
     columns = [
-        Column("submodel"), Column("file"), Column("runtime"), Column("threads", number=True),
+        Column("model"), Column("submodel"), Column("file"), Column("runtime"), Column("threads", number=True),
         Column("n", number=True), Column("p50 ms", number=True), Column("p90 ms", number=True),
         Column("load ms", number=True), Column("RAM MB", number=True), Column("gate"), Column("validity"),
     ]  # fmt: skip
     rows = [
         [
-            record.submodel, f"{record.format} {record.precision}", record.runtime, str(record.threads),
+            record.model, record.submodel, file_kind(record), record.runtime, str(record.threads),
             str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
             _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],
         ]

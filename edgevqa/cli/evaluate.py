@@ -72,8 +72,9 @@ def command(
                 ]
             )
         print_table(columns, rows)
-        for name, floor in load_checkpoint(model or judged[0].artifact.manifest["model"]).floors.items():
-            click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
+        for scored in dict.fromkeys(one.artifact.manifest["model"] for one in judged):
+            for name, floor in load_checkpoint(model or scored).floors.items():
+                click.echo(f"{name.replace('_', '-')} floor of {scored}: {floor:.1f} %")
         for one in judged:
             if one.verdict.reason:
                 note(f"{one.verdict.status}: {one.artifact.name} in {one.runtime}: {one.verdict.reason}")

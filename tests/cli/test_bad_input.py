@@ -197,6 +197,25 @@ def test_artifacts_of_other_weights_are_not_scored_with_these(
 
 
 @pytest.mark.slow
+def test_artifacts_of_several_models_have_no_one_checkpoint(workplace: Path) -> None:
+    folder = Path(shutil.copytree("artifacts/scenes", "artifacts/other")) / "w0.25-d2"
+    for manifest in folder.glob("*/manifest.json"):
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "model": "other"}))
+    says(call("evaluate", "--model", "scenes"), 2, "one model; these artifacts are of other, scenes")
+    says(call("evaluate", "artifacts/other"), 2, "'other' is neither a bundled model (")
+
+
+@pytest.mark.slow
+def test_artifacts_of_another_version_of_the_data_are_not_scored_with_this_one(workplace: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED / "scenes", tmp_path / "older"))
+    described = json.loads((folder / "config.json").read_text())
+    described["dataset"]["version"] = 99
+    (folder / "config.json").write_text(json.dumps(described))
+    said = "was trained on version 99 of scenes; this edgevqa has version"
+    says(call("evaluate", "--model", folder), 2, said)
+
+
+@pytest.mark.slow
 def test_an_export_onto_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small_disk)
     options = (*SMALLEST, "--format", "onnx")
