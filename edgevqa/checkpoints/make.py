@@ -14,6 +14,7 @@ from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
 from edgevqa.data.floors import Floors, floors
 from edgevqa.data.score import accuracy
+from edgevqa.errors import UsageError
 from edgevqa.models.initialisation import initialise
 from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
@@ -21,7 +22,7 @@ from edgevqa.slimming.counting import count
 from edgevqa.slimming.grid import MCAN_BST, Slimming, grid
 from edgevqa.slimming.rules import slice_config
 from edgevqa.slimming.slicer import slice_model
-from edgevqa.storage import folder_lock
+from edgevqa.storage import folder_lock, read_json, write_json
 from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Evaluate, Milestones, train
 from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
@@ -66,6 +67,7 @@ def make_checkpoint(
     config = preset.config(dataset)
     plans = grid(config, slimming)
     with folder_lock(work, "training"):
+        _check_data(work / "data.json", dataset, slimming)
         questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
         def score_of(*models: MCAN) -> str:
@@ -92,6 +94,18 @@ def make_checkpoint(
         student.cpu()
         copy_weights(weights, student)
         return _finish(dataset, preset, out, slimming, student, command, progress)
+
+
+def _check_data(path: Path, dataset: Dataset, slimming: Slimming) -> None:
+    """Note what a run trains on; raise UsageError when it was begun on something else."""
+    data = {
+        "dataset": {"name": dataset.name, "version": dataset.version, "seed": dataset.seed},
+        "slimming": slimming.to_dict(),
+    }
+    if not path.exists():
+        write_json(path, data)
+    elif read_json(path) != data:
+        raise UsageError(f"{path.parent} is of a run on other data or another grid; choose another --out folder")
 
 
 def _finish(

@@ -129,6 +129,14 @@ def test_other_settings_do_not_go_on_from_an_old_state(made: Checkpoint) -> None
     assert load_checkpoint(made.folder) == made
 
 
+def test_other_data_do_not_go_on_from_an_old_state(made: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(scenes_run.dataset(), version=99)
+    monkeypatch.setattr(scenes_run, "dataset", lambda: other)
+    with pytest.raises(UsageError, match=r"toys\.training is of a run on other data or another grid"):
+        scenes_run.run(made.folder)
+    assert load_checkpoint(made.folder) == made
+
+
 def test_two_runs_do_not_train_into_one_folder(made: Checkpoint, tmp_path: Path) -> None:
     with (
         folder_lock(tmp_path / "toys.training", "training"),
