@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -38,15 +37,11 @@ ROOT = Path(__file__).parents[1]
 
 def python(script: str, *arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, which may write no file of more than `limit` bytes."""
-
-    def restrict() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    if limit is not None:
+        script = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{script}"
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
-        preexec_fn=restrict,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,

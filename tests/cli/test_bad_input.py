@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,6 +227,23 @@ def test_an_export_onto_a_full_disk(small_disk: Path, monkeypatch: pytest.Monkey
     shutil.rmtree(small_disk / "artifacts")
     fill(small_disk)
     says(call("export", *options), 3, "artifacts", "the disk is full")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allowed", [100 << 10, 300 << 10])
+def test_an_export_where_files_may_not_grow(tmp_path: Path, child_environment: dict[str, str], allowed: int) -> None:
+    """The limit hits the reference questions, or the model that another process writes."""
+    script = (
+        "import resource, runpy\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({allowed}, {allowed}))\n"
+        "runpy.run_module('edgevqa', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", script, "export", *SMALLEST, "--format", "onnx"]
+    environment = {**child_environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    says(done, 3, "cannot write", "the system allows no files of that size there; raise `ulimit -f`")
+    files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert set(files) <= {".lock", "questions.npz"}
 
 
 @pytest.mark.slow
