@@ -70,7 +70,7 @@ PRESETS: Mapping[str, Preset] = {
         lstm_size=64,
         dropout=0.0,
         teacher=Recipe(steps=6000, batch=128, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
-        student=Recipe(steps=4000, batch=128, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=2000, batch=128, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),
     ),
 }
 """By dataset."""
