@@ -60,7 +60,7 @@ PRESETS: Mapping[str, Preset] = {
             steps=3500, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
         student=Recipe(
-            steps=6000, learning_rate=1.5e-3, warmup=100, optimizer="muon", mixed_precision=True, grounding=1.0
+            steps=4500, learning_rate=1.5e-3, warmup=100, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
     ),
     "easy-vqa": Preset(
