@@ -36,7 +36,8 @@ class Split:
             {"image" uint8 (m, 3, H, W)}.
         grounding: where the data says it, uint8 (n, R): bit 0 is set where a region fits the first description of
             the question ("red square" in "how many red squares are left of the circle"), bit 1 where it fits the
-            second; else None. Training may use it, and no model input holds it.
+            second, bit 2 where it stands to the second's thing as the question asks (left of the circle); else
+            None. Training may use it, and no model input holds it.
         normalisation: for pixels, {"mean", "deviation"} of the values in 0..1.
     """
 

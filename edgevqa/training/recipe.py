@@ -28,8 +28,9 @@ class Recipe:
         optimizer: "adamw" for all weights; "muon" orthogonalises the updates of the matrices inside the layers
             (Jordan et al. 2024, scaled to AdamW's step size as by Liu et al. 2025), and AdamW does the rest.
         mixed_precision: whether matrix products are computed in bfloat16; weights and losses stay float32.
-        grounding: weight of a second loss where the data says which regions a question's descriptions fit: a linear
-            layer, thrown away afterwards, must read that from the states behind the second decoder layer.
+        grounding: weight of a second loss where the data says which regions a question speaks of: linear layers,
+            thrown away afterwards, must read which fit its descriptions from the states behind the second decoder
+            layer, and which stand in the asked relation from those behind the fourth.
         submodels: K, the submodels of one distillation step.
         seed: of the weights, the order of the questions, dropout and the choice of submodels.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +20,8 @@ from edgevqa.slimming.slicer import views
 from edgevqa.training.losses import answer_loss, teacher_loss
 from edgevqa.training.recipe import Recipe
 
-GROUNDED_LAYER = 1
-"""The decoder layer whose states must tell the grounding: an early one, so that the later ones can use it."""
+GROUNDED_LAYERS = {1: (0, 1), 3: (2,)}
+"""Decoder layer -> the bits of the grounding that its states must tell; early ones, so that later layers can use it."""
 
 
 class Stage(Protocol):
@@ -35,29 +36,38 @@ class Stage(Protocol):
 
 
 class Grounding:
-    """A second loss: linear layers must read from an early decoder layer which regions a question speaks of.
+    """A second loss: linear layers must read from early decoder layers which regions a question speaks of.
 
     Args:
         grounding: uint8 (n, R), see `edgevqa.data.dataset.Split.grounding`.
-        models: the models whose states are read, each by a layer of its own.
+        models: the models whose states are read, each by layers of its own.
     """
 
     def __init__(self, grounding: np.ndarray, models: Sequence[MCAN]) -> None:
-        self.readers = nn.ModuleList(nn.Linear(model.config.hidden, 2) for model in models)
-        self._fits = torch.from_numpy(np.stack([grounding & 1, grounding >> 1 & 1], axis=-1))
-        self._states: Tensor | None = None
+        self._grounding = torch.from_numpy(grounding)
+        self._states: dict[int, Tensor] = {}
+        self.readers = nn.ModuleList()
         for model in models:
-            layer = model.decoder[min(GROUNDED_LAYER, len(model.decoder) - 1)]
-            layer.register_forward_hook(self._keep)
+            readers = nn.ModuleDict()
+            for place, bits in GROUNDED_LAYERS.items():
+                readers[str(place)] = nn.Linear(model.config.hidden, len(bits))
+                layer = model.decoder[min(place, len(model.decoder) - 1)]
+                layer.register_forward_hook(partial(self._keep, place))
+            self.readers.append(readers)
 
-    def _keep(self, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
-        self._states = states
+    def _keep(self, place: int, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
+        self._states[place] = states
 
-    def loss(self, place: int, indices: np.ndarray) -> Tensor:
-        """Of the model at `place`, which was called last, on the questions at `indices`."""
-        assert self._states is not None
-        read = self.readers[place](self._states.float())
-        return functional.binary_cross_entropy_with_logits(read, self._fits[indices].to(read))
+    def loss(self, model: int, indices: np.ndarray) -> Tensor:
+        """Of the model at this place, which was called last, on the questions at `indices`; summed over the layers."""
+        fits = self._grounding[indices]
+        losses = []
+        for place, bits in GROUNDED_LAYERS.items():
+            states = self._states.pop(place)
+            read = self.readers[model][str(place)](states.float())  # type: ignore[index]
+            wanted = torch.stack([fits >> bit & 1 for bit in bits], dim=-1).to(read)
+            losses.append(functional.binary_cross_entropy_with_logits(read, wanted))
+        return torch.stack(losses).sum()
 
 
 class OnAnswers:

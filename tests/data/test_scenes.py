@@ -206,7 +206,9 @@ def test_the_grounding_tells_which_regions_a_question_is_about(test_split: Split
     real = np.arange(9) < test_split.images["region_count"][test_split.image_index][:, None]
     assert not test_split.grounding[~real].any()
     assert not test_split.grounding[:, 0].any()
-    first, second = ((test_split.grounding >> bit & 1).sum(axis=1) for bit in (0, 1))
+    fits = [test_split.grounding >> bit & 1 for bit in (0, 1, 2)]
+    first, second = fits[0].sum(axis=1), fits[1].sum(axis=1)
+    selected = (fits[0] & fits[2] & ~fits[1]).sum(axis=1)
     seen = set()
     for row, family in enumerate(test_split.types):
         answer = answers[test_split.answers[row]]
@@ -218,8 +220,13 @@ def test_the_grounding_tells_which_regions_a_question_is_about(test_split: Split
             assert first[row] == 1
         elif family == "compare-attribute":
             assert (first[row], second[row]) == (1, 1)
+            assert answer == ("yes" if selected[row] else "no")
         elif family.startswith("one-hop"):
             assert second[row] == 1
+            if family == "one-hop-exist":
+                assert answer == ("yes" if selected[row] else "no")
+            else:
+                assert selected[row] == (1 if family == "one-hop-query" else int(answer))
         elif " more " in test_split.texts[row]:
             assert answer == ("yes" if first[row] > second[row] else "no")
         seen.add(family)
