@@ -30,13 +30,18 @@ ENTRIES: Mapping[str, str] = {
 """The entries of config.json, all of them required, and what each holds."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a model may be called so: its artifacts lie in a folder of that name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None
+
+
 def _holds(value: Any, kind: str) -> bool:
     if kind.endswith(" or null"):
         return value is None or _holds(value, kind.removesuffix(" or null"))
     if kind == "true or false":
         return isinstance(value, bool)
     if kind.startswith("a name"):
-        return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
+        return isinstance(value, str) and is_name(value)
     if kind == "an object of numbers":
         return isinstance(value, dict) and all(type(item) in (int, float) for item in value.values())
     return isinstance(value, dict)

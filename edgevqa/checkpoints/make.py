@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgevqa.checkpoints.checks import check_free
+from edgevqa.checkpoints.checks import ENTRIES, check_free, is_name
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
@@ -47,7 +47,7 @@ def make_checkpoint(
     Args:
         dataset: the questions.
         preset: sizes and recipes.
-        out: the checkpoint folder; `<out>.training` keeps the state of the run.
+        out: the checkpoint folder, whose name is the model's; `<out>.training` keeps the state of the run.
         slimming: the grid to train.
         device: where to train; the CPU by default.
         milestones: how often to save, tell and evaluate.
@@ -56,11 +56,12 @@ def make_checkpoint(
         progress: receives every step.
 
     Raises:
-        UsageError: the state in `<out>.training` belongs to other settings, or `out` holds no checkpoint but
-            something else.
+        UsageError: the state in `<out>.training` belongs to other settings, `out` holds no checkpoint but
+            something else, or its name is none for a model.
         EnvironmentFailure: another process trains there, or the folder cannot be written.
     """
     check_free(out)
+    _name_of(out)
     device = device or torch.device("cpu")
     progress = progress or Silent()
     work = out.with_name(out.name + ".training")
@@ -70,13 +71,16 @@ def make_checkpoint(
         _check_data(work / "data.json", dataset, slimming)
         questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
-        def score_of(*models: MCAN) -> str:
-            scores = [accuracy(predict(model, validation).argmax(1), validation.answers).percent for model in models]
-            return "validation " + ", ".join(f"{score:.2f} %" for score in scores)
+        def score_of(**models: MCAN) -> str:
+            scores = {
+                name: accuracy(predict(model, validation).argmax(1), validation.answers).percent
+                for name, model in models.items()
+            }
+            return "right on the validation split: " + ", ".join(f"{name} {scores[name]:.2f} %" for name in scores)
 
         teacher = MCAN(config)
         initialise(teacher, preset.teacher.seed)
-        evaluate: Evaluate = lambda step: score_of(teacher)  # noqa: E731
+        evaluate: Evaluate = lambda step: score_of(teacher=teacher)  # noqa: E731
         on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
             on_answers, preset.teacher, questions, work, name="teacher", device=device,
@@ -86,7 +90,8 @@ def make_checkpoint(
         copy_weights(weights, student)
         teacher.to(device)
         stage = SelfDistillation(student, teacher, plans, preset.student, len(questions), questions.grounding)
-        evaluate = lambda step: score_of(slice_model(student, plans[0]), slice_model(student, plans[-1]))  # noqa: E731
+        ends = plans[0], plans[-1]
+        evaluate = lambda step: score_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731
         weights = train(
             stage, preset.student, questions, work, name="student", device=device,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
@@ -94,6 +99,14 @@ def make_checkpoint(
         student.cpu()
         copy_weights(weights, student)
         return _finish(dataset, preset, out, slimming, student, command, progress)
+
+
+def _name_of(out: Path) -> str:
+    """The model's name, that of its folder; raises UsageError where artifacts could not lie below such a name."""
+    name = out.absolute().name
+    if not is_name(name):
+        raise UsageError(f"the model is named after its folder, and {name!r} should be {ENTRIES['name']}")
+    return name
 
 
 def _check_data(path: Path, dataset: Dataset, slimming: Slimming) -> None:
@@ -123,7 +136,7 @@ def _finish(
     progress.finish()
     lowest = floors(dataset, test)
     checkpoint = Checkpoint(
-        name=dataset.name,
+        name=_name_of(out),
         folder=out,
         config=student.config,
         slimming=slimming,

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("dataset", default="scenes")
-@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./<dataset>]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Checkpoint folder; the model gets its name.  [default: ./my-<dataset>]",
+)
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed instead of the preset's.")
@@ -48,6 +52,7 @@ def command(
         import torch
     except ImportError:
         raise MissingExtra("torch", "train") from None
+    from edgevqa.checkpoints import bundled_names
     from edgevqa.checkpoints.make import make_checkpoint
     from edgevqa.checkpoints.presets import preset
     from edgevqa.data.dataset import load_dataset
@@ -61,7 +66,7 @@ def command(
         made = make_checkpoint(
             load_dataset(dataset),
             replace(chosen, teacher=teacher, student=student),
-            out or Path(dataset),
+            out or Path(f"my-{dataset}"),
             device=choose_device(device),
             command=f"edgevqa train {dataset}" + _changes(teacher_steps, student_steps, seed),
             tell=note,
@@ -74,7 +79,11 @@ def command(
     for name, score in made.scores.items():
         click.echo(f"  {name:10} {score:6.2f} %")
     for name, floor in made.floors.items():
-        click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
+        click.echo(f"without the picture ({name.replace('_', '-')} floor): {floor:.1f} %")
+    folder = made.folder if made.folder.is_absolute() else f"./{made.folder}"
+    click.echo(f"go on with: edgevqa export --model {folder} --grid")
+    if made.name in bundled_names():
+        note(f"note: a bundled model is called {made.name}, too; export one of them into another folder (--out)")
 
 
 def _changed(recipe: Recipe, steps: int | None, seed: int | None) -> Recipe:

@@ -92,6 +92,7 @@ class Dataset:
         preprocessing: JSON-able; with the vocabulary it turns a picture and a question into model inputs.
         card: JSON-able description: source, sizes, families, answers.
         question_length: T, the tokens that a question has room for.
+        grounded: whether its splits say which regions a question is about; a cached one that does not is made anew.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Dataset:
     card: dict[str, Any]
     question_length: int
     make_split: Callable[[str, Progress], Split] = field(repr=False, compare=False)
+    grounded: bool = field(default=False, compare=False)
     _loaded: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def split(self, name: str, progress: Progress | None = None) -> Split:
@@ -163,13 +165,13 @@ def write_split(path: Path, split: Split, seed: int) -> None:
 
 
 def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
-    """The split that `write_split` saved, or None when there is none, it is damaged or has another seed."""
+    """The split that `write_split` saved, or None: it is not there, is damaged, has another seed or lacks grounding."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {key: stored[key] for key in stored.files}
-        if int(values["seed"]) != dataset.seed:
+        if int(values["seed"]) != dataset.seed or (dataset.grounded and "grounding" not in values):
             return None
         strings = values["strings"].tobytes().decode().split("\n")
         families = [str(family) for family in values["families"]]

@@ -249,4 +249,5 @@ def scenes_dataset(name: str) -> Dataset:
         },
         question_length=QUESTION_LENGTH,
         make_split=lambda split, progress: generate_split(split, sizes[split], SEED, name, progress),
+        grounded=name == "scenes",
     )

@@ -87,7 +87,10 @@ class Vocabulary:
         """The vocabulary in a JSON list of words; raises InputError that names `source` otherwise."""
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise InputError(f"{source} is not a JSON list of words")
-        return cls(tuple(value))
+        try:
+            return cls(tuple(value))
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write the words as a JSON list."""

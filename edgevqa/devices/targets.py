@@ -20,7 +20,7 @@ from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageErr
 from edgevqa.runtimes import get_runtime
 from edgevqa.storage import config_folder
 
-BASES = ("measured", "emulated", "predicted")
+BASES = ("measured", "emulated")  # what runs is never predicted
 HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling")
 
 # one entry for each kind of target: the class with its transport, imported when it is used
@@ -60,7 +60,7 @@ class Target:
         limits: what a submodel may cost.
         tolerances: largest logit difference over the logit range by precision, if not a CPU's.
         features: instruction-set features that the device should have, as Linux names them.
-        basis: what its figures are: `measured`, `emulated` or `predicted`.
+        basis: what its figures are: `measured` or `emulated`.
         source: the file it was read from.
     """
 
@@ -91,8 +91,8 @@ class Target:
             return
         raise DeviceError(
             f"target {self.name} is {self.machine}, this machine is {here}, and no host is configured.\n"
-            f"Run the command on such a machine, or write its `kind` ({', '.join(KINDS)}) and `host` into "
-            f"{config_folder() / 'targets' / (self.name + '.toml')}."
+            f"Run the command on such a machine; from here it takes a profile of a kind that reaches it (known: "
+            f"{', '.join(KINDS)}), in {config_folder() / 'targets' / (self.name + '.toml')}."
         )
 
 

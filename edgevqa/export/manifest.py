@@ -137,6 +137,9 @@ def check_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         _check(manifest[key], fields, path, key + ".")
     for number, entry in enumerate(manifest["inputs"]):
         _check(entry, INPUT_FIELDS, path, f"inputs[{number}].")
+    answers, shape = len(manifest["answers"]), manifest["output"]["shape"]
+    if shape != [1, answers]:
+        raise IntegrityError(f"{path}: there are {answers} answers, but the output has the shape {shape}; {AGAIN}")
     return manifest
 
 
@@ -165,7 +168,7 @@ class Artifact:
     @property
     def reference_inputs(self) -> Path:
         """The reference questions: inputs stacked over n questions, `labels` int64 (n,), `texts`."""
-        return inside(self.folder.absolute().parents[1], self.manifest["reference"]["file"])
+        return inside(self.folder.absolute().parent.parent, self.manifest["reference"]["file"])
 
     @property
     def reference_logits_path(self) -> Path:

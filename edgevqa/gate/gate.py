@@ -15,7 +15,7 @@ from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
-from edgevqa.gate.parity import parity, tolerance_for
+from edgevqa.gate.parity import margins, parity, tolerance_for
 from edgevqa.gate.verdict import FAILED, Verdict, judge, now, read_verdict, write_verdict
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import check_format, get_runtime, importable
@@ -125,7 +125,7 @@ def quick_gate(
             score=None,
         )
     else:
-        score = _reference_score(artifact, logits, reference)
+        score = _reference_score(artifact, logits, reference, tolerance_for("fp32", target.tolerances))
         status, reason = judge(manifest["task"]["trained"], found, score)
         verdict = Verdict(
             **values,
@@ -140,7 +140,7 @@ def quick_gate(
 
 
 def _reference_score(
-    artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32]
+    artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32], near_tie: float
 ) -> ScoreCheck | None:
     labels = reference_labels(artifact) if artifact.manifest["task"]["trained"] else None
     if labels is None:
@@ -152,6 +152,7 @@ def _reference_score(
         questions=REFERENCE_QUESTIONS,
         limit=LIMITS[artifact.manifest["precision"]],
         full=False,
+        near_ties=margins(reference) <= near_tie,
     )
 
 

@@ -6,22 +6,17 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgevqa.devices import Target
 from edgevqa.export.manifest import Artifact, load_artifact
 from edgevqa.gate.gate import WORKERS
-from edgevqa.gate.score import Exam, evaluate_artifact
+from edgevqa.gate.score import Exam, Expected, evaluate_artifact
 from edgevqa.gate.verdict import Verdict
 from edgevqa.progress import Progress, Silent
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 def _evaluate(
-    folder: Path, dataset: str, split: str, count: int | None, runtime: str, target: Target, fp32: NDArray[np.int64]
+    folder: Path, dataset: str, split: str, count: int | None, runtime: str, target: Target, fp32: Expected
 ) -> Verdict:
     """Score one artifact in a process of its own."""
     from edgevqa.data.dataset import load_dataset
@@ -36,7 +31,7 @@ def evaluate_artifacts(
     split: str,
     count: int | None,
     target: Target,
-    fp32: Mapping[str, NDArray[np.int64]],
+    fp32: Mapping[str, Expected],
     *,
     workers: int = WORKERS,
     progress: Progress | None = None,

@@ -20,6 +20,7 @@ from edgevqa.errors import InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers, compare_score
 from edgevqa.gate.gate import quick_gate
+from edgevqa.gate.parity import margins, tolerance_for
 from edgevqa.gate.verdict import FAILED, Verdict, judge, now, write_verdict
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import get_runtime, importable
@@ -95,8 +96,16 @@ class Exam:
         return [self.indices[start : start + CHUNK] for start in range(0, len(self.indices), CHUNK)]
 
 
-def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in: Path | None = None) -> Answers:
-    """The answers (n,) of the fp32 PyTorch submodel, for `evaluate_artifact`.
+@dataclass(frozen=True)
+class Expected:
+    """What the fp32 PyTorch submodel answers: `answers` (n,) int64, and the `margins` (n,) of its logits."""
+
+    answers: Answers
+    margins: NDArray[np.float64]
+
+
+def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in: Path | None = None) -> Expected:
+    """The answers of the fp32 PyTorch submodel, for `evaluate_artifact`.
 
     Args:
         checkpoint: the slimmable model.
@@ -113,18 +122,19 @@ def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in
     if path is not None and path.is_file():
         try:
             kept = read_json(path)
-            if kept["identity"] == identity and len(kept["answers"]) == len(exam.indices):
-                return np.array(kept["answers"], np.int64)
+            if kept["identity"] == identity and len(kept["answers"]) == len(kept["margins"]) == len(exam.indices):
+                return Expected(np.array(kept["answers"], np.int64), np.array(kept["margins"], np.float64))
         except (InputError, KeyError, TypeError, ValueError):
             pass  # damaged: found again
     module = checkpoint.submodel(plan)
     from edgevqa.training.evaluation import predict
 
-    answers: Answers = predict(module, exam.split, indices=exam.indices).argmax(axis=1).astype(np.int64)
+    logits = predict(module, exam.split, indices=exam.indices)
+    found = Expected(logits.argmax(axis=1).astype(np.int64), margins(logits).round(9))
     if path is not None:
-        content = {"identity": identity, "answers": answers.tolist()}
+        content = {"identity": identity, "answers": found.answers.tolist(), "margins": found.margins.tolist()}
         write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
-    return answers
+    return found
 
 
 def _answers_here(artifact: Artifact, exam: Exam, runtime: str, threads: int, progress: Progress) -> Answers:
@@ -163,9 +173,12 @@ def _score_path(artifact: Artifact, exam: Exam, verdict: Verdict) -> Path:
     return artifact.folder / f"score-{exam.slug}-{verdict.runtime}-{verdict.target}.json"
 
 
-def _identity(artifact: Artifact, exam: Exam, verdict: Verdict, fp32: Answers | None) -> str:
+def _identity(
+    artifact: Artifact, exam: Exam, verdict: Verdict, fp32: Expected | None, near_ties: NDArray[np.bool_] | None
+) -> str:
     about: list[Any] = [artifact.sha256, verdict.runtime, verdict.runtime_version, verdict.target, exam.id]
-    about.append(None if fp32 is None else sha256_bytes(fp32.tobytes()))
+    about.append(None if fp32 is None else sha256_bytes(fp32.answers.tobytes()))
+    about.append(None if near_ties is None else sha256_bytes(near_ties.tobytes()))
     return sha256_bytes(json.dumps(about).encode())
 
 
@@ -194,7 +207,7 @@ def evaluate_artifact(
     runtime: str,
     target: Target,
     *,
-    fp32: Answers | None = None,
+    fp32: Expected | None = None,
     transport: Transport | None = None,
     progress: Progress | None = None,
     again: bool = False,
@@ -229,7 +242,8 @@ def evaluate_artifact(
     trained = artifact.manifest["task"]["trained"]
     if not trained or verdict.parity is None or not verdict.parity.passed:
         return verdict
-    path, identity = _score_path(artifact, exam, verdict), _identity(artifact, exam, verdict, fp32)
+    near_ties = None if fp32 is None else fp32.margins <= tolerance_for("fp32", target.tolerances)
+    path, identity = _score_path(artifact, exam, verdict), _identity(artifact, exam, verdict, fp32, near_ties)
     score = None if again else _read_score(path, identity)
     progress.start(f"scoring {artifact.name}", len(exam.indices))
     try:
@@ -243,7 +257,7 @@ def evaluate_artifact(
                 verdict = replace(verdict, status=FAILED, reason=" ".join(str(error).split()), created=now())
                 write_verdict(artifact, verdict)
                 return verdict
-            score = _compare(artifact, exam, answers, fp32)
+            score = _compare(artifact, exam, answers, fp32, near_ties)
             write_json(path, {"identity": identity, "score": asdict(score), "created": now()})
         else:
             progress.step("scored already", len(exam.indices))
@@ -258,9 +272,19 @@ def evaluate_artifact(
     return verdict
 
 
-def _compare(artifact: Artifact, exam: Exam, answers: Answers, fp32: Answers | None) -> ScoreCheck:
+def _compare(
+    artifact: Artifact, exam: Exam, answers: Answers, fp32: Expected | None, near_ties: NDArray[np.bool_] | None
+) -> ScoreCheck:
     limit = LIMITS[artifact.manifest["precision"]]
     if fp32 is not None:
-        return compare_answers(answers, fp32, exam.labels, questions=exam.title, limit=limit, full=exam.full)
+        return compare_answers(
+            answers,
+            fp32.answers,
+            exam.labels,
+            questions=exam.title,
+            limit=limit,
+            full=exam.full,
+            near_ties=near_ties,
+        )
     known = artifact.manifest["task"]["fp32_score"]
     return compare_score(answers, exam.labels, known, questions=exam.title, limit=limit, full=exam.full)

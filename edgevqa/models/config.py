@@ -15,12 +15,22 @@ NORMS = ("standard", "unbiased")
 """Kinds of LayerNorm: the usual one, and that of MCAN's code, which divides by (unbiased deviation + 1e-6)."""
 
 
+def check_sizes(what: str, least: int, **sizes: object) -> None:
+    """Raise InputError unless every size is a whole number of at least `least`."""
+    for name, size in sizes.items():
+        if type(size) is not int or size < least:
+            raise InputError(f"{what}: {name} should be a whole number, at least {least}, not {size!r}")
+
+
 @dataclass(frozen=True)
 class EncoderLayerSize:
     """Heads and FFN neurons of one self-attention layer over the question."""
 
     heads: int
     ffn: int
+
+    def __post_init__(self) -> None:
+        check_sizes("an encoder layer", 1, heads=self.heads, ffn=self.ffn)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,9 @@ class DecoderLayerSize:
     self_heads: int
     guided_heads: int
     ffn: int
+
+    def __post_init__(self) -> None:
+        check_sizes("a decoder layer", 1, self_heads=self.self_heads, guided_heads=self.guided_heads, ffn=self.ffn)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,10 @@ class RegionInput:
     box_size: int = 0
     box_embedding: int = 0
     norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_sizes("the regions", 1, count=self.count, feature_size=self.feature_size)
+        check_sizes("the regions", 0, box_size=self.box_size, box_embedding=self.box_embedding)
 
     @property
     def adapter_input(self) -> int:
@@ -73,6 +90,14 @@ class PixelInput:
     size: int
     channels: tuple[int, ...]
     norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_sizes("the picture", 1, size=self.size, **{f"channels[{n}]": c for n, c in enumerate(self.channels)})
+        if not self.channels or self.size % 2 ** len(self.channels):
+            raise InputError(
+                f"the picture: size {self.size} should divide by 2 for each of the {len(self.channels)} convolutions, "
+                "of which there is at least one"
+            )
 
     @property
     def grid(self) -> int:
@@ -129,6 +154,13 @@ class MCANConfig:
     language_adapter: bool = True
     dropout: float = 0.1
     norm: str = "standard"
+
+    def __post_init__(self) -> None:
+        whole = "vocabulary_size answer_count question_length hidden head_size pooling_hidden pooled_size word_size"
+        check_sizes("the model", 1, **{name: getattr(self, name) for name in (*whole.split(), "lstm_size")})
+        check_sizes("the model", 1, encoder_layers=len(self.encoder), decoder_layers=len(self.decoder))
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise InputError(f"the model: dropout should be a number from 0 to below 1, not {self.dropout!r}")
 
     @classmethod
     def uniform(

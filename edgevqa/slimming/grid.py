@@ -66,7 +66,14 @@ MCAN_BST = Slimming(
 
 
 def grid_pairs(slimming: Slimming, *, filtered: bool = True) -> Iterator[tuple[Fraction, int]]:
-    """The (width, number of layers) pairs, widths ascending, depths ascending; `filtered` applies the triangle."""
+    """The (width, number of layers) pairs, widths ascending, depths ascending; `filtered` applies the triangle.
+
+    Raises:
+        UsageError: a depth is no whole number of layers.
+    """
+    for depth in slimming.depths:
+        if (depth * slimming.layers).denominator != 1:
+            raise UsageError(f"the depth {depth} is no whole number of the {slimming.layers} layers")
     for row, width in enumerate(slimming.widths):
         for column, depth in enumerate(slimming.depths):
             if column >= row or not (filtered and slimming.triangle):

@@ -195,6 +195,8 @@ def check_plan(plan: SubmodelPlan, config: MCANConfig) -> None:
             valid = bool(kept) and list(kept) == sorted(set(kept)) and kept[0] >= 0 and kept[-1] < size
         if not valid:
             raise UsageError(f"the plan keeps {kept} of the dimension {name!r}, which has {size} units")
+        if name == "hidden" and _units(kept) < size and not getattr(config, "language_adapter", True):
+            raise UsageError("the plan slices 'hidden', which is the LSTM's size in a model without language adapter")
 
 
 def slice_config(config: MCANConfig, plan: SubmodelPlan) -> MCANConfig:

@@ -50,6 +50,13 @@ def _load_state(path: Path, identity: str, stage: Stage, optimizers: Sequence[to
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} is not a readable training state ({error}); remove it to start again") from error
+    missing = {"identity", "step", "model", "extra", "optimizers"} - (
+        state.keys() if isinstance(state, dict) else set()
+    )
+    if missing:
+        raise InputError(
+            f"{path} is no training state: it lacks {', '.join(sorted(missing))}; remove it to start again"
+        )
     if state["identity"] != identity:
         raise UsageError(
             f"{path} is the state of a run with other settings; repeat its command, or choose another --out folder"
@@ -175,9 +182,8 @@ def train(
             loss = sum(losses) / len(losses)
             rate = (done - first) * batches.batch / (time.monotonic() - started)
             left = (recipe.steps - done) * batches.batch / rate
-            line = (
-                f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, {left / 60:.0f} min left"
-            )
+            line = f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, "
+            line += f"{left / 60:.0f} min of {name} left"
             progress.step(line, 0)
             tell(line)
             history.append({"step": done, "loss": loss, "rate": recipe.rate(step)})

@@ -50,6 +50,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"a training stage needs at least one step and one question, not {self}")
+        if self.seed < 0:
+            raise UsageError(f"a seed is a whole number from 0 on, not {self.seed}")
         if self.submodels < 2:
             raise UsageError(f"a distillation step needs the smallest and the largest submodel, not {self.submodels}")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,17 @@ def test_a_cache_of_another_seed_is_not_used(tmp_path, test_split: Split) -> Non
     dataset = small_dataset(test_split)
     write_split(tmp_path / "test.npz", test_split, dataset.seed + 1)
     assert read_split(tmp_path / "test.npz", dataset, "test") is None
+
+
+def test_a_cache_from_before_the_grounding_is_made_again(tmp_path, monkeypatch, test_split: Split) -> None:
+    monkeypatch.setenv("EDGEVQA_CACHE", str(tmp_path))
+    dataset = replace(load_dataset("scenes"), make_split=lambda name, progress: test_split)
+    path = tmp_path / "data" / "scenes-v1" / "test.npz"
+    write_split(path, replace(test_split, grounding=None), dataset.seed)
+    assert dataset.split("test").grounding is not None
+    found = read_split(path, dataset, "test")
+    assert found is not None and np.array_equal(found.grounding, test_split.grounding)
+    assert not load_dataset("scenes-pixels").grounded
 
 
 def test_unknown_names_are_usage_errors() -> None:

@@ -71,6 +71,18 @@ def test_a_wrong_value_is_named(small: Artifact, key: str, value: Any) -> None:
         load_artifact(folder)
 
 
+def test_as_many_answers_as_logits(small: Artifact) -> None:
+    folder = edit(small, lambda manifest: manifest["answers"].pop())
+    with pytest.raises(
+        IntegrityError, match=r"manifest\.json: there are 8 answers, but the output has the shape \[1, 9\]"
+    ):
+        load_artifact(folder, verify=False)
+
+
+def test_an_artifact_directly_below_the_root_has_a_place_for_its_reference(small: Artifact) -> None:
+    assert Artifact(Path("/onnx-fp32"), small.manifest).reference_inputs == Path("/reference/questions.npz")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -102,9 +102,20 @@ def test_other_settings_and_broken_states_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="other settings"):
         train(stage(other, "answers"), other, Toy(), tmp_path, name="run")
     state = tmp_path / "run.state.pt"
+    whole = state.read_bytes()
+    torch.save({"step": 1, "model": {}}, state)
+    with pytest.raises(InputError, match=r"run\.state\.pt is no training state: it lacks extra, identity, optimizers"):
+        train(stage(recipe, "answers"), recipe, Toy(), tmp_path, name="run")
+    state.write_bytes(whole)
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(InputError, match=r"run\.state\.pt"):
         train(stage(recipe, "answers"), recipe, Toy(), tmp_path, name="run")
+
+
+def test_a_recipe_that_cannot_be_run_is_refused() -> None:
+    for wrong in ({"seed": -1}, {"batch": 0}, {"submodels": 1}):
+        with pytest.raises(UsageError):
+            Recipe(**{"steps": 2, **wrong})
 
 
 @pytest.mark.slow
