@@ -75,10 +75,11 @@ class Split:
         return inputs
 
 
-def normalise(image: np.ndarray, normalisation: Mapping[str, float]) -> np.ndarray:
-    """uint8 pixels to float32: (x / 255 - mean) / deviation."""
-    scale = np.float32(1.0 / (255.0 * normalisation["deviation"]))
-    return image.astype(np.float32) * scale - np.float32(normalisation["mean"] / normalisation["deviation"])
+def normalise(image: np.ndarray, normalisation: Mapping[str, Any]) -> np.ndarray:
+    """uint8 pixels (b, 3, H, W) to float32: (x / 255 - mean) / deviation, of all channels alike or of each."""
+    mean, deviation = (np.asarray(normalisation[name], np.float64).reshape(-1, 1, 1) for name in ("mean", "deviation"))
+    scale = (1.0 / (255.0 * deviation)).astype(np.float32)
+    return np.asarray(image.astype(np.float32) * scale - (mean / deviation).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,10 @@ class Vocabulary:
         words = {word for question in questions for word in tokenise(question)}
         return cls(RESERVED + tuple(sorted(words)))
 
+    def split(self, question: str) -> list[str]:
+        """The words of a question."""
+        return tokenise(question)
+
     def encode(self, question: str, length: int) -> EncodedQuestion:
         """Turn a question into `length` token numbers; unknown words become UNKNOWN and are reported."""
         words = tokenise(question)
