@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgevqa.errors import InputError, MissingExtra, UsageError
+from edgevqa.errors import InputError, IntegrityError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from edgevqa.export.manifest import Artifact
+
+
+LARGEST_SIZE = 4096
+"""Of a side, a length or a number of regions in an artifact's preprocessing."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
 
     from edgevqa.data.preprocessing import MISSING, encode_question, feature_inputs, picture_inputs, question_inputs
     from edgevqa.data.word_pieces import words_of
-    from edgevqa.export.manifest import load_artifact
+    from edgevqa.export.manifest import MANIFEST, load_artifact
     from edgevqa.runtimes.session import open_session
 
     artifact = load_artifact(artifact_folder, verify=False)
@@ -59,15 +63,21 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
             f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked; "
             f"import and export it again with --{' and --'.join(missing)}"
         )
-    vocabulary = words_of(tuple(manifest["vocabulary"]), manifest["preprocessing"]["question"])
-    encoded = encode_question(question, vocabulary, manifest["preprocessing"])
-    if encoded.unknown and len(encoded.unknown) == len(vocabulary.split(question)):
-        raise InputError(f"the model knows no word of {question!r}; it knows: {', '.join(vocabulary.words[3:40])} ...")
+    _check_numbers(manifest["preprocessing"], artifact)
     read = feature_inputs if image.suffix == ".npz" else picture_inputs
-    inputs = {
-        **question_inputs(question, vocabulary, manifest["preprocessing"]),
-        **read(image, manifest["preprocessing"]),
-    }
+    try:
+        source = f"the vocabulary of {artifact.folder / MANIFEST}"
+        vocabulary = words_of(manifest["vocabulary"], manifest["preprocessing"]["question"], source)
+        encoded = encode_question(question, vocabulary, manifest["preprocessing"])
+        if encoded.unknown and len(encoded.unknown) == len(vocabulary.split(question)):
+            known = ", ".join(vocabulary.words[3:40])
+            raise InputError(f"the model knows no word of {question!r}; it knows: {known} ...")
+        inputs = {
+            **question_inputs(question, vocabulary, manifest["preprocessing"]),
+            **read(image, manifest["preprocessing"]),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise _broken(artifact, repr(error)) from error
     logits = open_session(artifact.file, chosen).run(inputs)[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise InputError(f"{artifact.file} answers with numbers that are not finite; export it again")
@@ -76,6 +86,20 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     order = np.argsort(-probabilities, kind="stable")
     ranked = tuple((manifest["answers"][place], float(probabilities[place])) for place in order)
     return Reply(ranked, encoded.unknown, encoded.cut, chosen)
+
+
+def _broken(artifact: Artifact, why: str) -> IntegrityError:
+    path = artifact.folder / "manifest.json"
+    return IntegrityError(f"{path}: the key 'preprocessing' does not say how to read a picture and a question ({why})")
+
+
+def _check_numbers(value: Any, artifact: Artifact) -> None:
+    """Raise IntegrityError for a size in the preprocessing for which there would not be the memory."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_numbers(item, artifact)
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST_SIZE:
+        raise _broken(artifact, f"{value} is larger than {LARGEST_SIZE}")
 
 
 def _runtime(artifact: Artifact, wanted: str | None) -> str:

@@ -63,6 +63,12 @@ def intended_pairs(artifacts: Sequence[Artifact], runtimes: Sequence[str] | None
     ]
 
 
+def left_out(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> list[Artifact]:
+    """The artifacts that are for none of these runtimes, so that `evaluate` and `bench` pass them over."""
+    taken = {artifact.folder for artifact, _name in intended_pairs(artifacts, runtimes)}
+    return [artifact for artifact in artifacts if artifact.folder not in taken]
+
+
 def export(
     model: str | Path | Checkpoint,
     plans: Sequence[SubmodelPlan],

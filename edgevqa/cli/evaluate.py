@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgevqa.cli.bench import folders, note_left_out
 from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
 from edgevqa.cli.options import examples, json_option, names_option
 from edgevqa.errors import GateFailed
@@ -39,19 +40,23 @@ def command(
     """
     from edgevqa.checkpoints import load_checkpoint
     from edgevqa.devices.targets import load_target
-    from edgevqa.pipeline import artifacts_in, evaluate
+    from edgevqa.pipeline import artifacts_in, evaluate, left_out, this_machine
 
+    chosen = this_machine() if target is None else load_target(target)
+    found = artifacts_in(artifacts)
     with show_progress() as progress:
         judged = evaluate(
-            artifacts_in(artifacts),
+            found,
             model=model,
             runtimes=runtimes,
-            target=None if target is None else load_target(target),
+            target=chosen,
             count=questions,
             progress=progress,
         )
+    passed_over = left_out(found, runtimes or chosen.runtimes)
     if as_json:
-        print_json([{**one.verdict.to_dict(), "folder": one.artifact.folder} for one in judged])
+        verdicts = [{**one.verdict.to_dict(), "folder": one.artifact.folder} for one in judged]
+        print_json({"verdicts": verdicts, "left_out": folders(passed_over)})
     else:
         columns = [
             Column("artifact"), Column("runtime"), Column("score %", number=True), Column("questions", number=True),
@@ -75,6 +80,7 @@ def command(
         for scored in dict.fromkeys(one.artifact.manifest["model"] for one in judged):
             for name, floor in load_checkpoint(model or scored).floors.items():
                 click.echo(f"{name.replace('_', '-')} floor of {scored}: {floor:.1f} %")
+        note_left_out(passed_over, len(found), runtimes or chosen.runtimes)
         for one in judged:
             if one.verdict.reason:
                 note(f"{one.verdict.status}: {one.artifact.name} in {one.runtime}: {one.verdict.reason}")

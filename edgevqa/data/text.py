@@ -89,7 +89,7 @@ class Vocabulary:
     @classmethod
     def from_json(cls, value: Any, source: str = "the vocabulary") -> Vocabulary:
         """The vocabulary in a JSON list of words; raises InputError that names `source` otherwise."""
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
             raise InputError(f"{source} is not a JSON list of words")
         try:
             return cls(tuple(value))

@@ -114,6 +114,16 @@ class WordPieces:
 Words = Vocabulary | WordPieces
 
 
-def words_of(words: tuple[str, ...], question: Mapping[str, Any]) -> Words:
-    """The vocabulary that a question's preprocessing asks for; raises InputError for a list that is none."""
-    return WordPieces(words, bool(question["lower_case"])) if question.get("rule") == RULE else Vocabulary(words)
+def words_of(words: Any, question: Mapping[str, Any], source: str = "the vocabulary") -> Words:
+    """The vocabulary, from a JSON list, that a question's preprocessing asks for.
+
+    Raises InputError that names `source` for a list that is none.
+    """
+    if question.get("rule") != RULE:
+        return Vocabulary.from_json(words, source)
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{source} is not a JSON list of words")
+    try:
+        return WordPieces(tuple(words), bool(question["lower_case"]))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None

@@ -147,7 +147,7 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets in brackets, too
         raise UsageError(f"{where} is not TOML: {error}") from None
     values = _values(Target, table, where)
     for key in ("limits", "tolerances"):
@@ -155,8 +155,10 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
             raise UsageError(f"{where}: {key} should be a table [{key}]")
     values["limits"] = Limits(**_values(Limits, values.get("limits", {}), f"{where} [limits]"))
     for precision, tolerance in values.get("tolerances", {}).items():
-        if type(tolerance) not in (int, float) or not tolerance > 0:
-            raise UsageError(f"{where} [tolerances]: {precision} should be a positive number, not {tolerance!r}")
+        if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
+            raise UsageError(
+                f"{where} [tolerances]: {precision} should be a positive number below 1, not {tolerance!r}"
+            )
     target = Target(**values, source=source)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", target.name):
         raise UsageError(f"{where}: name {target.name!r} should hold only letters, digits, '.', '_' and '-'")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import threading
+import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -34,8 +36,10 @@ def reference_labels(artifact: Artifact) -> NDArray[np.int64] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             labels = stored["labels"] if "labels" in stored.files else None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path} is not readable: {error}; export the artifact again") from None
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+        raise IntegrityError(f"{path}: its labels are no list of whole numbers; export the artifact again")
     return None if labels is None or (labels < 0).any() else labels.astype(np.int64)
 
 

@@ -137,6 +137,7 @@ class GridInput(RegionInput):
     columns: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.count != self.rows * self.columns:
             raise InputError(f"a grid of {self.rows} x {self.columns} has not {self.count} tokens")
 

@@ -94,6 +94,10 @@ def test_own_profile_replaces_a_shipped_one(settings: Path) -> None:
         ("limits = {p90 = 5}", r"\[limits\]: unknown key 'p90'; did you mean p90_ms"),
         ("limits = {p90_ms = 'x'}", "p90_ms should be of type float"),
         ("tolerances = {fp16 = -1}", "positive"),
+        ("tolerances = {fp32 = inf}", "positive number below 1"),
+        ("tolerances = {fp32 = nan}", "positive number below 1"),
+        ("threads = " + "9" * 5000, "is not TOML"),
+        ("limits = " + "[" * 5000, "is not TOML"),
         ("name = ", "is not TOML"),
     ],
 )
