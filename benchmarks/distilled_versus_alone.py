@@ -1,7 +1,7 @@
 """Are slimmed submodels at least as good as the same submodels trained alone?
 
-Trains submodels of the bundled `scenes` model by themselves, on the answers, with the teacher's recipe, and scores them on
-the full test split beside the slimmed ones. Steps can be counted in two ways, so each is trained twice:
+Trains submodels of the bundled `scenes` model by themselves, on the answers, with the teacher's recipe, and scores them
+on the full test split beside the slimmed ones. Steps can be counted in two ways, so each is trained twice:
 
 - updates: as many steps as self-distillation drew this submodel in (of K = 5 each step, smallest and largest always);
 - whole: as many steps as teacher and self-distillation had together, for this one submodel.
@@ -88,9 +88,9 @@ def main() -> None:
     content = {"model_sha256": checkpoint.sha256, "questions": len(test), "seed": chosen.teacher.seed, "rows": rows}
     write_json(RESULTS / "distilled_versus_alone.json", content)
     lines = [
-        f"Right answers in percent on the {len(test)} test questions of `scenes` (standard error in brackets), seed "
-        f"{chosen.teacher.seed}. Slimmed: one set of weights for all ten submodels, {chosen.teacher.steps} steps of the "
-        f"teacher and {chosen.student.steps} of self-distillation. Alone: one submodel, its own weights.",
+        f"Right answers in percent on the {len(test)} test questions of `scenes` (standard error in brackets), "
+        f"seed {chosen.teacher.seed}. Slimmed: one set of weights for all ten submodels, {chosen.teacher.steps} steps of "
+        f"the teacher and {chosen.student.steps} of self-distillation. Alone: one submodel, its own weights.",
         "",
         "| submodel | slimmed | alone, as many updates | alone, as many steps as the whole training |",
         "| --- | ---: | ---: | ---: |",
