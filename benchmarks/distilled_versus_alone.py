@@ -89,8 +89,8 @@ def main() -> None:
     write_json(RESULTS / "distilled_versus_alone.json", content)
     lines = [
         f"Right answers in percent on the {len(test)} test questions of `scenes` (standard error in brackets), "
-        f"seed {chosen.teacher.seed}. Slimmed: one set of weights for all ten submodels, {chosen.teacher.steps} steps of "
-        f"the teacher and {chosen.student.steps} of self-distillation. Alone: one submodel, its own weights.",
+        f"seed {chosen.teacher.seed}. Slimmed: one set of weights for all ten submodels, {chosen.teacher.steps} steps "
+        f"of the teacher and {chosen.student.steps} of self-distillation. Alone: one submodel, its own weights.",
         "",
         "| submodel | slimmed | alone, as many updates | alone, as many steps as the whole training |",
         "| --- | ---: | ---: | ---: |",
