@@ -31,6 +31,8 @@ class Recipe:
         grounding: weight of a second loss where the data says which regions a question's descriptions fit: a linear
             layer, thrown away afterwards, must read that from the states behind the second decoder layer.
         submodels: K, the submodels of one distillation step.
+        accumulation: pieces that a batch is computed in, one after the other, which takes less memory and makes the
+            same weights; the processes of a run share them. Dropout alone differs with the number of pieces.
         seed: of the weights, the order of the questions, dropout and the choice of submodels.
     """
 
@@ -44,11 +46,14 @@ class Recipe:
     mixed_precision: bool = False
     grounding: float = 0.0
     submodels: int = 5
+    accumulation: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"a training stage needs at least one step and one question, not {self}")
+        if not 1 <= self.accumulation <= self.batch:
+            raise UsageError(f"a batch of {self.batch} questions is not computed in {self.accumulation} pieces")
         if self.submodels < 2:
             raise UsageError(f"a distillation step needs the smallest and the largest submodel, not {self.submodels}")
 
