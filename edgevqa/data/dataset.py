@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,13 @@ def load_dataset(name: str) -> Dataset:
 
         return easy_vqa_dataset()
     raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
+
+
+def reworded(split: Split, own: Vocabulary, words: Sequence[str]) -> Split:
+    """The same questions in the numbers of another vocabulary; words that it lacks become unknown ones."""
+    if tuple(words) == own.words:
+        return split
+    return replace(split, tokens=own.numbers_in(Vocabulary(tuple(words)))[split.tokens])
 
 
 def write_split(path: Path, split: Split, seed: int) -> None:

@@ -78,6 +78,10 @@ class Vocabulary:
         unknown = tuple(word for word in words if word not in self._numbers)
         return EncodedQuestion(tokens, unknown, len(words) > length)
 
+    def numbers_in(self, other: Vocabulary) -> np.ndarray:
+        """The number of each of these words in another vocabulary, int32 (n,); UNKNOWN for those it lacks."""
+        return np.array([other._numbers.get(word, UNKNOWN) for word in self.words], np.int32)
+
     def to_json(self) -> list[str]:
         """The words as a JSON list."""
         return list(self.words)

@@ -25,6 +25,11 @@ Take = Callable[[str], Artifact]
 COUNT = 600
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEVQA_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def split(model: Checkpoint) -> Split:
     """Questions of which the fp32 submodel answers four of five."""
@@ -46,18 +51,16 @@ def split(model: Checkpoint) -> Split:
     )
 
 
-def test_a_full_split_gives_the_final_score(
-    artifact: Take, here: Target, split: Split, model: Checkpoint, tmp_path: Path
-) -> None:
+def test_a_full_split_gives_the_final_score(artifact: Take, here: Target, split: Split, model: Checkpoint) -> None:
     one, exam = artifact("onnx-fp32"), Exam(split)
-    fp32 = fp32_answers(model, toy.plan(model), exam, keep_in=tmp_path)
+    fp32 = fp32_answers(model, toy.plan(model), exam)
     verdict = evaluate_artifact(one, exam, "onnxruntime", here, fp32=fp32)
     assert verdict.status == "passed" and verdict.final and verdict.score
     assert verdict.score.percent == pytest.approx(80.0) and verdict.score.count == COUNT and verdict.score.drop == 0
     assert verdict.score.standard_error == pytest.approx(100 * np.sqrt(0.8 * 0.2 / COUNT))
     assert read_verdict(one, "onnxruntime", "here") == verdict
     assert quick_gate(one, "onnxruntime", here) == verdict, "the quick gate does not take the score back"
-    assert (fp32_answers(model, toy.plan(model), exam, keep_in=tmp_path) == fp32).all()
+    assert (fp32_answers(model, toy.plan(model), exam) == fp32).all()
 
 
 def test_a_sample_is_always_the_same_and_never_replaces_the_full_score(
