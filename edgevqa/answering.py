@@ -46,7 +46,7 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     import numpy as np
 
     from edgevqa.data.preprocessing import MISSING, encode_question, feature_inputs, picture_inputs, question_inputs
-    from edgevqa.data.text import Vocabulary
+    from edgevqa.data.word_pieces import words_of
     from edgevqa.export.manifest import load_artifact
     from edgevqa.runtimes.session import open_session
 
@@ -59,9 +59,9 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
             f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked; "
             f"import and export it again with --{' and --'.join(missing)}"
         )
-    vocabulary = Vocabulary(tuple(manifest["vocabulary"]))
+    vocabulary = words_of(tuple(manifest["vocabulary"]), manifest["preprocessing"]["question"])
     encoded = encode_question(question, vocabulary, manifest["preprocessing"])
-    if len(encoded.unknown) and not (encoded.tokens > 1).any():
+    if encoded.unknown and len(encoded.unknown) == len(vocabulary.split(question)):
         raise InputError(f"the model knows no word of {question!r}; it knows: {', '.join(vocabulary.words[3:40])} ...")
     read = feature_inputs if image.suffix == ".npz" else picture_inputs
     inputs = {

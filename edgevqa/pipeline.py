@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
 from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
-from edgevqa.checkpoints.trim import TRIMMED, read_words, trim_vocabulary
+from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.errors import InputError, UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
@@ -28,6 +28,7 @@ from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
 if TYPE_CHECKING:
+    from edgevqa.data.word_pieces import Words
     from edgevqa.results.summary import Summary
 
 ARTIFACTS = Path("artifacts")
@@ -109,7 +110,7 @@ def export(
         get_runtime(name)
     open_transport(target)  # a target that is not there is found before the work
     if vocabulary is not None:
-        checkpoint = trim_vocabulary(checkpoint, read_words(vocabulary), out)
+        checkpoint = trim_vocabulary(checkpoint, read_text(vocabulary), out)
     artifacts = export_many(
         checkpoint,
         plans,
@@ -178,19 +179,18 @@ def evaluate(
                         f"{artifact.name} was exported from other weights than {checkpoint.folder} has; "
                         "name its checkpoint"
                     )
-            exam = exam_for(checkpoint, split, count, progress)
-            words = checkpoint.vocabulary.words
+            exam, vocabulary = exam_for(checkpoint, split, count, progress)
             plans = {one.manifest["submodel"]: SubmodelPlan.from_dict(one.manifest["plan"]) for one, _ in own}
             fp32 = submodel_answers(
                 checkpoint,
                 list(plans.values()),
                 exam,
                 executor,
-                words=words,
+                vocabulary=vocabulary,
                 keep_in=own[0][0].folder.absolute().parents[1],
                 progress=progress,
             )
-            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, words=words, progress=progress)
+            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, vocabulary=vocabulary, progress=progress)
             judged += [Judged(*pair, verdict) for pair, verdict in zip(own, verdicts, strict=True)]
     return judged
 
@@ -215,10 +215,9 @@ def evaluate_checkpoint(
     progress = progress or Silent()
     if plans is None:
         plans = grid(checkpoint.config, checkpoint.slimming)
-    exam = exam_for(checkpoint, split, count, progress)
+    exam, vocabulary = exam_for(checkpoint, split, count, progress)
     with open_executor(scheduler, workers) as executor:
-        words = checkpoint.vocabulary.words
-        return evaluate_submodels(checkpoint, plans, exam, executor, words=words, progress=progress)
+        return evaluate_submodels(checkpoint, plans, exam, executor, vocabulary=vocabulary, progress=progress)
 
 
 def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkpoint:
@@ -232,8 +231,8 @@ def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkp
     return load_checkpoint(model or artifact.manifest["model"])
 
 
-def exam_for(checkpoint: Checkpoint, split: str, count: int | None, progress: Progress) -> Exam:
-    """The questions that a checkpoint is scored on, in its own words.
+def exam_for(checkpoint: Checkpoint, split: str, count: int | None, progress: Progress) -> tuple[Exam, Words | None]:
+    """The questions that a checkpoint is scored on, in its own words, and its vocabulary if it is not the dataset's.
 
     Raises:
         InputError: it names no dataset, or another version of it than is here.
@@ -252,7 +251,8 @@ def exam_for(checkpoint: Checkpoint, split: str, count: int | None, progress: Pr
             f"this edgevqa has version {data.version}"
         )
     questions = data.split(split, progress)
-    return Exam(reworded(questions, data.vocabulary, checkpoint.vocabulary.words), count)
+    own = None if checkpoint.vocabulary == data.vocabulary else checkpoint.vocabulary
+    return Exam(reworded(questions, data.vocabulary, checkpoint.vocabulary), count), own
 
 
 def bench(

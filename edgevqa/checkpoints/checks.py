@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevqa.data.word_pieces import Words, words_of
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig
+from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.grid import Slimming
 from edgevqa.slimming.rules import layer_lists
 from edgevqa.storage import read_json
@@ -76,7 +77,16 @@ def read_answers(path: Path) -> tuple[str, ...]:
     return tuple(answers)
 
 
-def check_sizes(folder: Path, config: MCANConfig, slimming: Slimming, *, words: int, answers: int) -> None:
+def read_words(path: Path, preprocessing: Mapping[str, Any]) -> Words:
+    """The vocabulary in a JSON list, of the kind that the questions need; raises InputError for anything else."""
+    words = read_json(path)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{path} is not a JSON list of words")
+    question = preprocessing.get("question")
+    return words_of(tuple(words), question if isinstance(question, dict) else {})
+
+
+def check_sizes(folder: Path, config: ModelConfig, slimming: Slimming, *, words: int, answers: int) -> None:
     """Raise InputError unless vocabularies and slimming rules fit the sizes of the model."""
     for what, file, found, expected in (
         ("words", "vocabulary.json", words, config.vocabulary_size),

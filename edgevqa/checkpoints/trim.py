@@ -6,55 +6,79 @@ hears few of them. Questions within the words that stay are answered to the same
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgevqa.checkpoints.checks import CONFIG
 from edgevqa.checkpoints.importers.reference import random_reference
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
-from edgevqa.data.text import RESERVED, UNKNOWN, Vocabulary, tokenise
+from edgevqa.data.text import RESERVED, tokenise
+from edgevqa.data.word_pieces import SPECIAL, WordPieces, Words
 from edgevqa.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TRIMMED = "trimmed_vocabulary"
 """The entry of the preprocessing, and so of every manifest, that says what was left out."""
 FOLDER = "checkpoint"
 """The trimmed checkpoint's folder, beside its artifacts."""
-EMBEDDING = "embedding.weight"
+EMBEDDINGS: Mapping[str, str] = {
+    "mcan": "embedding.weight",
+    "uniter": "text.words.weight",
+    "clip-vil": "text.words.weight",
+}
+"""By family, the table of words."""
 MOST_BYTES = 64 << 20
+GONE = -1
 
 
-def read_words(path: Path) -> frozenset[str]:
-    """The words of a text file, also of whole questions in it, by the rule by which questions are read.
+def read_text(path: Path) -> str:
+    """The text of a file of words or questions.
 
     Raises:
-        InputError: the file is missing, too large, no UTF-8 text, or holds no word.
+        InputError: the file is missing, too large, or no UTF-8 text.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} is larger than {MOST_BYTES >> 20} MiB, which is no list of words")
-        words = frozenset(tokenise(path.read_text(encoding="utf-8")))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise InputError(f"{path} is no UTF-8 text; give one word a line, or questions") from None
-    if not words:
-        raise InputError(f"{path} holds no word; give one word a line, or questions")
-    return words
 
 
-def trim_vocabulary(checkpoint: Checkpoint, words: Collection[str], out: Path) -> Checkpoint:
-    """Write a checkpoint that knows only some words to `out`/<its name>/checkpoint; one that is there is reused.
+def _kept(vocabulary: Words, text: str) -> NDArray[np.int64]:
+    """The numbers of the reserved entries and of a text's words, or of their pieces, ascending.
 
-    PAD, UNK and CLS stay. Reference questions with other words are left out, and counted in the preprocessing's entry
-    `TRIMMED`. The scores on the whole test split are not known of the new checkpoint, and so it has none.
+    A word keeps its pieces when others go: none of those that are left is longer than the one that was chosen.
+    """
+    if isinstance(vocabulary, WordPieces):
+        wanted = {piece for word in set(vocabulary.split(text)) for piece in vocabulary.pieces(word)}
+        reserved = set(SPECIAL)
+    else:
+        wanted = set(tokenise(text))
+        reserved = {word for word, first in zip(vocabulary.words, RESERVED, strict=False) if word == first}
+    if not (wanted - reserved).intersection(vocabulary.words):
+        raise UsageError(f"the model knows none of the {len(wanted)} words that should stay")
+    return np.array([number for number, word in enumerate(vocabulary.words) if word in wanted | reserved])
+
+
+def trim_vocabulary(checkpoint: Checkpoint, text: str, out: Path) -> Checkpoint:
+    """Write a checkpoint that knows only a text's words to `out`/<its name>/checkpoint; one that is there is reused.
+
+    Reserved entries such as PAD and UNK stay. Reference questions with other words are left out, and counted in the
+    preprocessing's entry `TRIMMED`. The scores on the whole test split are not known of the new checkpoint, and so it
+    has none.
 
     Args:
         checkpoint: the slimmable model.
-        words: what stays, as `tokenise` gives them; those that the model does not know are passed over.
+        text: words, or questions that hold them; those that the model does not know are passed over.
         out: the folder of artifacts.
 
     Raises:
@@ -66,11 +90,8 @@ def trim_vocabulary(checkpoint: Checkpoint, words: Collection[str], out: Path) -
     own = checkpoint.vocabulary.words
     if "vocabulary" in checkpoint.missing:
         raise UsageError(f"{checkpoint.name} was imported without its words; import it again with --vocabulary")
-    reserved = 2 + (own[2:3] == RESERVED[2:])
-    kept = np.array([number for number, word in enumerate(own) if number < reserved or word in words])
-    if len(kept) == reserved:
-        raise UsageError(f"{checkpoint.name} knows none of these {len(words)} words")
-    vocabulary = Vocabulary(tuple(own[number] for number in kept))
+    kept = _kept(checkpoint.vocabulary, text)
+    vocabulary = replace(checkpoint.vocabulary, words=tuple(own[number] for number in kept))
     name = f"{checkpoint.name}-{len(kept)}-words"
     trimmed = {
         "of": checkpoint.name,
@@ -89,10 +110,11 @@ def trim_vocabulary(checkpoint: Checkpoint, words: Collection[str], out: Path) -
             f"{folder} is {checkpoint.name} with other words; choose another --out, or remove {out / name}"
         )
     weights = checkpoint.parameters()
-    weights[EMBEDDING] = weights[EMBEDDING][kept]
+    embedding = EMBEDDINGS[checkpoint.config.family]
+    weights[embedding] = weights[embedding][kept]
     config = replace(checkpoint.config, vocabulary_size=len(kept))
     made = replace(checkpoint, name=name, folder=folder, config=config, vocabulary=vocabulary, scores={})
-    reference, dropped = _reference(checkpoint, made)
+    reference, dropped = _reference(checkpoint, made, kept)
     trimmed["reference_questions_dropped"] = dropped
     made = replace(made, preprocessing={**checkpoint.preprocessing, TRIMMED: trimmed})
     card = f"# {name}\n\n{checkpoint.name} with {len(kept)} of its {len(own)} words; {dropped} of its reference "
@@ -101,17 +123,16 @@ def trim_vocabulary(checkpoint: Checkpoint, words: Collection[str], out: Path) -
     return load_checkpoint(folder)
 
 
-def _reference(checkpoint: Checkpoint, made: Checkpoint) -> tuple[dict[str, Any], int]:
+def _reference(checkpoint: Checkpoint, made: Checkpoint, kept: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
     """The reference questions that use no other words, in their new numbers, and how many do."""
     path = checkpoint.reference_path
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {name: stored[name] for name in stored.files}
-        numbers = checkpoint.vocabulary.numbers_in(made.vocabulary)
-        # What was unknown before is so still; what becomes unknown now is another question.
-        stays = (numbers != UNKNOWN) | (np.arange(len(numbers)) == UNKNOWN)
-        rows = stays[values["question"]].all(axis=1)
+        numbers = np.full(len(checkpoint.vocabulary), GONE, np.int32)
+        numbers[kept] = np.arange(len(kept))
         values["question"] = numbers[values["question"]]
+        rows = (values["question"] != GONE).all(axis=1)
     except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
         raise InputError(f"{path} holds no readable reference questions: {error}") from error
     dropped = int((~rows).sum())

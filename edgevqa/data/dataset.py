@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgevqa.data.text import Vocabulary, question_mask, region_mask
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import UsageError
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder, write_bytes
@@ -74,10 +75,11 @@ class Split:
         return inputs
 
 
-def normalise(image: np.ndarray, normalisation: Mapping[str, float]) -> np.ndarray:
-    """uint8 pixels to float32: (x / 255 - mean) / deviation."""
-    scale = np.float32(1.0 / (255.0 * normalisation["deviation"]))
-    return image.astype(np.float32) * scale - np.float32(normalisation["mean"] / normalisation["deviation"])
+def normalise(image: np.ndarray, normalisation: Mapping[str, Any]) -> np.ndarray:
+    """uint8 pixels (b, 3, H, W) to float32: (x / 255 - mean) / deviation, of all channels alike or of each."""
+    mean, deviation = (np.asarray(normalisation[name], np.float64).reshape(-1, 1, 1) for name in ("mean", "deviation"))
+    scale = (1.0 / (255.0 * deviation)).astype(np.float32)
+    return np.asarray(image.astype(np.float32) * scale - (mean / deviation).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,15 @@ def load_dataset(name: str) -> Dataset:
     raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
 
 
-def reworded(split: Split, own: Vocabulary, words: Sequence[str]) -> Split:
-    """The same questions in the numbers of another vocabulary; words that it lacks become unknown ones."""
-    if tuple(words) == own.words:
+def reworded(split: Split, own: Words, vocabulary: Words) -> Split:
+    """The same questions as another vocabulary than the dataset's `own` encodes them."""
+    if vocabulary == own:
         return split
-    return replace(split, tokens=own.numbers_in(Vocabulary(tuple(words)))[split.tokens])
+    length = split.tokens.shape[1]
+    texts = sorted(set(split.texts))
+    places = {text: place for place, text in enumerate(texts)}
+    encoded = np.stack([vocabulary.encode(text, length).tokens for text in texts])
+    return replace(split, tokens=encoded[[places[text] for text in split.texts]])
 
 
 def write_split(path: Path, split: Split, seed: int) -> None:

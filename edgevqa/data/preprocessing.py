@@ -3,9 +3,12 @@
 Everything comes from the preprocessing dict of the dataset (kept in checkpoints and manifests):
 
     question: {rule: "openvqa", length: T, synonyms?: {a user's word: the model's word}}
+              {rule: "word-pieces", length: T, lower_case: whether the model is an uncased one}
     picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
               {kind: "pixels", side, normalisation: {mean, deviation}}
-              {kind: "features", regions: R, features: F, boxes: B}      (no pictures: features are brought)
+              {kind: "padded-pixels", height, width, normalisation}      (scaled to fit, zeros to the right and below)
+              {kind: "features", regions: R, features: F, boxes: B, grid?: [rows, columns]}
+                                                       (no pictures: features are brought; those of a grid are whole)
     missing?: of "vocabulary", "answers": the lists that only hold placeholders, so that no question can be asked
 """
 
@@ -24,7 +27,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgevqa.data.dataset import normalise
 from edgevqa.data.regions import find_regions
-from edgevqa.data.text import EncodedQuestion, Vocabulary, question_mask, region_mask, tokenise
+from edgevqa.data.text import EncodedQuestion, question_mask, region_mask
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError
 
 MISSING = "missing"
@@ -34,12 +38,12 @@ MAXIMUM_FEATURE_BYTES = 64 << 20
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
-def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> EncodedQuestion:
+def encode_question(text: str, vocabulary: Words, preprocessing: Mapping[str, Any]) -> EncodedQuestion:
     """A question's tokens, with the words that the model does not know; synonyms are replaced first.
 
     Raises InputError when the question holds no word.
     """
-    words = tokenise(text)
+    words = vocabulary.split(text)
     if not words:
         raise InputError("the question is empty; ask something like: is there a red circle?")
     question = preprocessing["question"]
@@ -47,7 +51,7 @@ def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[st
     return vocabulary.encode(" ".join(synonyms.get(word, word) for word in words), question["length"])
 
 
-def question_inputs(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def question_inputs(text: str, vocabulary: Words, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A question as the model's inputs, batch 1: question int32 (1, T), question_mask float32 (1, 1, 1, T).
 
     Unknown words become UNKNOWN; `encode_question` names them. Raises InputError for an empty question.
@@ -71,6 +75,8 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         small = opened.resize((picture["side"], picture["side"]), Image.Resampling.BOX)
         pixels = np.asarray(small, np.uint8).transpose(2, 0, 1)
         return {"image": normalise(pixels[None], picture["normalisation"])}
+    if picture["kind"] == "padded-pixels":
+        return {"image": _padded(opened, picture)}
     scale = picture["working_side"] / max(opened.size)
     if scale < 1:
         smaller = tuple(max(1, round(side * scale)) for side in opened.size)
@@ -87,6 +93,17 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         "region_mask": region_mask(np.array([found.count]), picture["regions"]),
     }
     return {**inputs, "boxes": found.boxes[None]} if picture["boxes"] else inputs
+
+
+def _padded(opened: Image.Image, picture: Mapping[str, Any]) -> np.ndarray:
+    """A picture float32 (1, 3, height, width), scaled to fit and normalised, with zeros to its right and below it."""
+    height, width = picture["height"], picture["width"]
+    scale = min(width / opened.width, height / opened.height)
+    fitting = max(1, min(width, round(opened.width * scale))), max(1, min(height, round(opened.height * scale)))
+    pixels = np.asarray(opened.resize(fitting, Image.Resampling.BICUBIC), np.uint8).transpose(2, 0, 1)
+    image = np.zeros((1, 3, height, width), np.float32)
+    image[..., : fitting[1], : fitting[0]] = normalise(pixels[None], picture["normalisation"])
+    return image
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -133,13 +150,14 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     """Features from an .npz file as the model's inputs, batch 1.
 
     For regions the file holds `regions` (n, F) and `boxes` (n, B) with 1 <= n <= R; zero rows at the end
-    count as padding. For pixels it holds `image` (3, side, side); uint8 is normalised, floats are not.
+    count as padding, but for a grid, which is whole. For pixels it holds `image` (3, side, side), or (3, height,
+    width); uint8 is normalised, floats are not.
     Raises InputError for a missing, damaged or oversized file, wrong shapes and values that are not finite.
     """
     path = Path(path)
     picture = preprocessing["picture"]
-    if picture["kind"] == "pixels":
-        shape = (3, picture["side"], picture["side"])
+    if picture["kind"] in ("pixels", "padded-pixels"):
+        shape = (3, picture.get("height", picture.get("side")), picture.get("width", picture.get("side")))
         image = _read_arrays(path, ("image",))["image"]
         if image.shape != shape:
             raise InputError(f"image in {path} has the shape {image.shape}; this model takes {shape}")
@@ -158,6 +176,11 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         arrays[key] = _finite(arrays[key], key, path)
     filled = np.flatnonzero(arrays["regions"].any(axis=1))
     count = int(filled[-1]) + 1 if len(filled) else 0
+    if count and "grid" in picture:
+        count = len(arrays["regions"])
+        if count != picture["regions"]:
+            rows, columns = picture["grid"]
+            raise InputError(f"{path} holds {count} grid features; this model takes {rows} x {columns}, row by row")
     if count == 0:
         raise InputError(f"{path} holds no regions (no row, or only zeros)")
     if count > picture["regions"]:

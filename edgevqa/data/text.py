@@ -69,6 +69,10 @@ class Vocabulary:
         words = {word for question in questions for word in tokenise(question)}
         return cls(RESERVED + tuple(sorted(words)))
 
+    def split(self, question: str) -> list[str]:
+        """The words of a question."""
+        return tokenise(question)
+
     def encode(self, question: str, length: int) -> EncodedQuestion:
         """Turn a question into `length` token numbers; unknown words become UNKNOWN and are reported."""
         words = tokenise(question)
@@ -77,10 +81,6 @@ class Vocabulary:
         tokens[: len(kept)] = [self._numbers.get(word, UNKNOWN) for word in kept]
         unknown = tuple(word for word in words if word not in self._numbers)
         return EncodedQuestion(tokens, unknown, len(words) > length)
-
-    def numbers_in(self, other: Vocabulary) -> np.ndarray:
-        """The number of each of these words in another vocabulary, int32 (n,); UNKNOWN for those it lacks."""
-        return np.array([other._numbers.get(word, UNKNOWN) for word in self.words], np.int32)
 
     def to_json(self) -> list[str]:
         """The words as a JSON list."""

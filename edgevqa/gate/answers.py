@@ -22,6 +22,7 @@ import numpy as np
 
 from edgevqa import __version__
 from edgevqa.data.dataset import Split, load_dataset, reworded
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import EnvironmentFailure, InputError
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import get_runtime
@@ -87,13 +88,13 @@ class Source:
 
     Args:
         dataset, split: their names.
-        words: the words of the model, see `reworded`; empty when they are the dataset's.
+        vocabulary: of the model, see `reworded`; None when it is the dataset's.
         fingerprint: of the questions that are meant.
     """
 
     dataset: str
     split: str
-    words: tuple[str, ...]
+    vocabulary: Words | None
     fingerprint: str
 
 
@@ -110,8 +111,8 @@ def fingerprint(split: Split) -> str:
 def _split(source: Source) -> Split:
     dataset = load_dataset(source.dataset)
     split = dataset.split(source.split)
-    if source.words:
-        split = reworded(split, dataset.vocabulary, source.words)
+    if source.vocabulary is not None:
+        split = reworded(split, dataset.vocabulary, source.vocabulary)
     if fingerprint(split) != source.fingerprint:
         raise EnvironmentFailure(f"{platform.node()} has other questions in {split.name}; give it the same data")
     return split
@@ -217,7 +218,7 @@ def answer_all(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    words: Sequence[str] = (),
+    vocabulary: Words | None = None,
     again: bool = False,
     progress: Progress | None = None,
 ) -> list[Answers | InputError]:
@@ -227,7 +228,7 @@ def answer_all(
         subjects: what answers.
         exam: the questions.
         executor: where, see `edgevqa.gate.executors.open_executor`; without one in this process.
-        words: the model's, which may be others than the dataset's.
+        vocabulary: of the model, when it is not the dataset's.
         again: whether to answer also what was answered before.
         progress: told about the questions.
 
@@ -247,7 +248,7 @@ def answer_all(
     progress.step("answered already", total - sum(len(chunk) for _, chunk in work))
     changed = {place for place, _ in work}
     try:
-        for place, chunk, found in _results(work, subjects, exam, executor, words, refused):
+        for place, chunk, found in _results(work, subjects, exam, executor, vocabulary, refused):
             kept[place].add(chunk, found)
             progress.step(f"answering in {subjects[place].runtime}", len(chunk))
     finally:
@@ -262,7 +263,7 @@ def _results(
     subjects: Sequence[Subject],
     exam: Exam,
     executor: Executor | None,
-    words: Sequence[str],
+    vocabulary: Words | None,
     refused: dict[int, InputError],
 ) -> Iterator[tuple[int, Answers, Answers]]:
     """Yield (subject's place, chunk, answers) as they come; a subject that fails is put into `refused`."""
@@ -275,7 +276,7 @@ def _results(
                     refused[place] = error
         return
     dataset, _, split = exam.split.name.partition("/")
-    source = Source(dataset, split, tuple(words), fingerprint(exam.split))
+    source = Source(dataset, split, vocabulary, fingerprint(exam.split))
     running: dict[Future[Answers], tuple[int, NDArray[np.int64]]] = {}
     for place, chunk in work:
         task = (subjects[place], source, exam.indices[chunk], platform.machine(), __version__)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgevqa.checkpoints import Checkpoint
+    from edgevqa.data.word_pieces import Words
     from edgevqa.slimming.plan import SubmodelPlan
 
 
@@ -53,7 +54,7 @@ def submodel_answers(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    words: Sequence[str] = (),
+    vocabulary: Words | None = None,
     keep_in: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[np.int64]]:
@@ -64,7 +65,7 @@ def submodel_answers(
         plans: the submodels.
         exam: the questions.
         executor: see `answer_all`.
-        words: see `answer_all`.
+        vocabulary: see `answer_all`.
         keep_in: the folder of the model's artifacts, where the answers of each submodel then travel along.
         progress: told about the questions.
 
@@ -76,7 +77,7 @@ def submodel_answers(
     found = {plan.name: read_fp32(files[plan.name], checkpoint, plan, exam) for plan in plans}
     missing = [plan for plan in plans if found[plan.name] is None]
     subjects = [Subject.of_submodel(checkpoint, plan) for plan in missing]
-    answers = require(answer_all(subjects, exam, executor, words=words, progress=progress)) if missing else []
+    answers = require(answer_all(subjects, exam, executor, vocabulary=vocabulary, progress=progress)) if missing else []
     for plan, own in zip(missing, answers, strict=True):
         found[plan.name] = own
         write_fp32(files[plan.name], checkpoint, plan, exam, own)
@@ -89,11 +90,11 @@ def evaluate_submodels(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    words: Sequence[str] = (),
+    vocabulary: Words | None = None,
     progress: Progress | None = None,
 ) -> list[Scored]:
     """Scores of a checkpoint's submodels in PyTorch; raises what `submodel_answers` raises."""
-    answers = submodel_answers(checkpoint, plans, exam, executor, words=words, progress=progress)
+    answers = submodel_answers(checkpoint, plans, exam, executor, vocabulary=vocabulary, progress=progress)
     return [Scored(checkpoint.name, plan.name, exam.title, accuracy(answers[plan.name], exam.labels)) for plan in plans]
 
 
@@ -104,7 +105,7 @@ def evaluate_artifacts(
     fp32: Mapping[str, NDArray[np.int64]],
     executor: Executor | None = None,
     *,
-    words: Sequence[str] = (),
+    vocabulary: Words | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Score artifacts, each in a runtime, see `evaluate_artifact`; what was scored already is not scored again.
@@ -115,7 +116,7 @@ def evaluate_artifacts(
         target: the device; what this interpreter cannot answer is answered there, one file at a time.
         fp32: answers of the fp32 PyTorch submodel by submodel, see `submodel_answers`.
         executor: see `edgevqa.gate.executors.open_executor`.
-        words: the model's, which may be others than the dataset's.
+        vocabulary: of the model, when it is not the dataset's.
         progress: told about every artifact.
 
     Returns:
@@ -139,7 +140,7 @@ def evaluate_artifacts(
         if place not in open_ones
     }
     subjects = [Subject.of_artifact(*pairs[place], target.threads) for place in here]
-    answers = answer_all(subjects, exam, executor, words=words, progress=progress)
+    answers = answer_all(subjects, exam, executor, vocabulary=vocabulary, progress=progress)
     for place, one in zip(here, answers, strict=True):
         verdicts[place] = scorings[place].conclude(one)
     for place in sorted(set(open_ones) - set(here)):

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig
+from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.plan import SubmodelPlan
 from edgevqa.slimming.rules import dimensions
 
@@ -57,12 +57,28 @@ class Slimming:
         return len(next(iter(self.layer_order.values())))
 
 
+WIDTHS = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1))
+DEPTHS = (Fraction(1, 6), Fraction(1, 3), Fraction(2, 3), Fraction(1))
+
 MCAN_BST = Slimming(
-    widths=(Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1)),
-    depths=(Fraction(1, 6), Fraction(1, 3), Fraction(2, 3), Fraction(1)),
+    widths=WIDTHS,
+    depths=DEPTHS,
     layer_order={"encoder": (0, 5, 1, 4, 2, 3), "decoder": (5, 0, 1, 4, 2, 3)},
 )
 """The grid of MCAN_BST: 16 pairs, of which the triangle filter keeps 10."""
+
+
+def ends_first(layers: int) -> tuple[int, ...]:
+    """The order of MCAN_BST's encoder for any number of layers: first, last, second, last but one, the middle last."""
+    return tuple(number // 2 if number % 2 == 0 else layers - 1 - number // 2 for number in range(layers))
+
+
+def single_stream_bst(layers: int) -> Slimming:
+    """The grid of UNITER_BST and CLIP-ViL_BST: widths, depths and filter of MCAN_BST over one list of layers.
+
+    The authors published no code for these; `docs/families.md` says what was chosen, and why.
+    """
+    return Slimming(WIDTHS, DEPTHS, {"encoder": ends_first(layers)})
 
 
 def grid_pairs(slimming: Slimming, *, filtered: bool = True) -> Iterator[tuple[Fraction, int]]:
@@ -81,7 +97,7 @@ def _describe_grid(slimming: Slimming, *, filtered: bool) -> str:
 
 
 def bst_plan(
-    config: MCANConfig, slimming: Slimming, width: Fraction, depth: int, *, filtered: bool = True
+    config: ModelConfig, slimming: Slimming, width: Fraction, depth: int, *, filtered: bool = True
 ) -> SubmodelPlan:
     """The plan of one (width, depth) pair: prefixes of every dimension, and the first layers of the priority order.
 
@@ -119,7 +135,7 @@ def bst_plan(
     return SubmodelPlan(method="bst", layers=layers, kept=kept, width=width, depth=depth)
 
 
-def grid(config: MCANConfig, slimming: Slimming, *, filtered: bool = True) -> list[SubmodelPlan]:
+def grid(config: ModelConfig, slimming: Slimming, *, filtered: bool = True) -> list[SubmodelPlan]:
     """The plans of all pairs, smallest first."""
     return [
         bst_plan(config, slimming, width, depth, filtered=filtered)
@@ -127,6 +143,6 @@ def grid(config: MCANConfig, slimming: Slimming, *, filtered: bool = True) -> li
     ]
 
 
-def full_plan(config: MCANConfig, slimming: Slimming) -> SubmodelPlan:
+def full_plan(config: ModelConfig, slimming: Slimming) -> SubmodelPlan:
     """The plan that keeps everything."""
     return bst_plan(config, slimming, Fraction(1), slimming.layers)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevqa.checkpoints import Checkpoint
-from edgevqa.checkpoints.trim import TRIMMED, read_words, trim_vocabulary
+from edgevqa.checkpoints import Checkpoint, trim
+from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.data.text import UNKNOWN
+from edgevqa.data.word_pieces import WordPieces
 from edgevqa.devices import Target
 from edgevqa.errors import InputError, UsageError
 from edgevqa.export.exporter import export_submodel
@@ -20,12 +21,13 @@ from edgevqa.runtimes.session import open_session
 from tests.export import toy
 
 KEPT = [number for number in range(toy.WORDS - 3) if number % 4]
-WORDS = frozenset(f"w{number:02d}" for number in KEPT)
+WORDS = [f"w{number:02d}" for number in KEPT]
+TEXT = f"{WORDS[0].upper()} is not {WORDS[1]}-{WORDS[2]}?\n" + "\n".join(WORDS[3:])
 
 
 @pytest.fixture(scope="module")
 def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return trim_vocabulary(toy.shared(), WORDS, tmp_path_factory.mktemp("out"))
+    return trim_vocabulary(toy.shared(), TEXT, tmp_path_factory.mktemp("out"))
 
 
 def questions_within(model: Checkpoint, trimmed: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,12 +39,15 @@ def questions_within(model: Checkpoint, trimmed: Checkpoint) -> tuple[dict[str, 
         np.int32
     )
     assert (old["question"] == UNKNOWN).any()
-    return old, {**old, "question": model.vocabulary.numbers_in(trimmed.vocabulary)[old["question"]]}
+    renumbered = np.full(toy.WORDS, -1, np.int32)
+    for number, word in enumerate(trimmed.vocabulary.words):
+        renumbered[model.vocabulary.words.index(word)] = number
+    return old, {**old, "question": renumbered[old["question"]]}
 
 
 def test_the_trimmed_checkpoint_says_what_it_is(model: Checkpoint, trimmed: Checkpoint) -> None:
     assert trimmed.name == f"toy-{len(KEPT) + 3}-words"
-    assert trimmed.vocabulary.words == ("PAD", "UNK", "CLS", *sorted(WORDS))
+    assert trimmed.vocabulary.words == ("PAD", "UNK", "CLS", *WORDS)
     said = trimmed.preprocessing[TRIMMED]
     assert (said["of"], said["words"], said["all_words"]) == ("toy", len(KEPT) + 3, toy.WORDS)
     with np.load(model.reference_path) as all_of_them, np.load(trimmed.reference_path) as stay:
@@ -86,31 +91,35 @@ def test_the_same_words_again_are_reused_and_others_refused(
 ) -> None:
     out = trimmed.folder.parents[1]
     stamp = trimmed.weights_path.stat().st_mtime_ns
-    again = trim_vocabulary(model, WORDS | {"a-word-that-it-never-knew"}, out)
+    again = trim_vocabulary(model, f"never heard {TEXT}", out)
     assert again == trimmed and trimmed.weights_path.stat().st_mtime_ns == stamp
-    others = frozenset(sorted(WORDS)[1:]) | {"w00"}
+    others = " ".join([*WORDS[1:], "w00"])
     with pytest.raises(UsageError, match="is toy with other words; choose another --out"):
         trim_vocabulary(model, others, out)
     assert trim_vocabulary(model, others, tmp_path).vocabulary != trimmed.vocabulary
 
 
 def test_words_that_leave_nothing_are_refused(model: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="toy knows none of these 2 words"):
-        trim_vocabulary(model, ["red", "circle"], tmp_path)
+    with pytest.raises(UsageError, match="the model knows none of the 2 words"):
+        trim_vocabulary(model, "red circle", tmp_path)
     with pytest.raises(UsageError, match="each of the 100 reference questions of toy uses other words"):
-        trim_vocabulary(model, ["w00"], tmp_path)
+        trim_vocabulary(model, "w00", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_words_are_read_as_questions_are(tmp_path: Path) -> None:
+def test_files_of_words_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
-    path.write_text("red\nWhat is LEFT of the blue-green circle?\n")
-    assert read_words(path) == {"red", "what", "is", "left", "of", "the", "blue", "green", "circle"}
-    path.write_text(" \n?\n")
-    with pytest.raises(InputError, match="holds no word"):
-        read_words(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="no UTF-8 text"):
-        read_words(path)
+        read_text(path)
     with pytest.raises(InputError, match="cannot read"):
-        read_words(tmp_path / "none.txt")
+        read_text(tmp_path / "none.txt")
+
+
+def test_words_in_pieces_keep_their_pieces() -> None:
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "play", "##ing", "##in", "##g", "play##", "plays", "red", "##s")
+    whole = WordPieces(words, lower_case=True)
+    kept = [whole.words[number] for number in trim._kept(whole, "Are you playing?")]
+    assert kept == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "play", "##ing"]
+    fewer = WordPieces(tuple(kept), lower_case=True)
+    assert fewer.pieces("playing") == whole.pieces("playing") and fewer.pieces("plays") == ["[UNK]"]

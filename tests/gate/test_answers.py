@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
-from edgevqa.data.dataset import Split, load_dataset
+from edgevqa.data.dataset import Split, load_dataset, reworded
 from edgevqa.data.text import Vocabulary
 from edgevqa.errors import EnvironmentFailure, InputError, MissingExtra, UsageError
 from edgevqa.gate import answers, executors
-from edgevqa.gate.answers import Subject, answer_all, reworded
+from edgevqa.gate.answers import Subject, answer_all
 from edgevqa.gate.executors import PROCESSES, open_executor
 from edgevqa.gate.score import Exam
 from edgevqa.pipeline import evaluate_checkpoint
@@ -142,7 +142,7 @@ def test_machines_that_differ_are_not_mixed(scenes: Checkpoint, smallest: Submod
     from edgevqa import __version__
 
     subject = Subject.of_submodel(scenes, smallest)
-    source = answers.Source("scenes", "test", (), answers.fingerprint(exam.split))
+    source = answers.Source("scenes", "test", None, answers.fingerprint(exam.split))
     chunk, machine = exam.indices[:2], platform.machine()
     assert len(answers._task(subject, source, chunk, machine, __version__)) == 2
     for other in ((subject, "riscv", __version__), (subject, machine, "0.0"),
@@ -178,8 +178,8 @@ def test_an_error_comes_back_whole_from_another_process() -> None:
 def test_questions_in_the_words_of_another_vocabulary(exam: Exam) -> None:
     own = load_dataset("scenes").vocabulary
     split: Split = exam.split
-    assert reworded(split, own, own.words) is split
+    assert reworded(split, own, own) is split
     kept = Vocabulary(own.words[:3] + own.words[5:])
-    changed = reworded(split, own, kept.words)
+    changed = reworded(split, own, kept)
     for row in range(0, 2000, 97):
         assert (changed.tokens[row] == kept.encode(split.texts[row], split.tokens.shape[1]).tokens).all()

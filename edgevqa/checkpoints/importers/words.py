@@ -6,30 +6,52 @@ What is read, as JSON:
     [{answer: number}, {number: answer}]                            openvqa's answer_dict.json
     [{answer: number}, {number: answer}, {word: number}, length]    openvqa's dicts.json of GQA
     ["PAD", "UNK", ...]                                             a plain list, as edgevqa keeps them
+
+and, for word pieces, BERT's vocab.txt: one a line.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevqa.data.text import RESERVED, Vocabulary
+from edgevqa.data.text import RESERVED
+from edgevqa.data.word_pieces import RULE, SPECIAL, Words, words_of
 from edgevqa.errors import InputError
 from edgevqa.storage import read_json
 
 
-def read_vocabulary(path: Path, size: int) -> Vocabulary:
-    """The words of a file; raises InputError when it is no word list or has another number than the model."""
-    content = read_json(path)
-    if _is_gqa(content):
-        content = content[2]
-    words = _listed(content, path)
+def read_vocabulary(path: Path, size: int, question: Mapping[str, Any] | None = None) -> Words:
+    """The words of a file; raises InputError when it is no word list or has another number than the model.
+
+    Args:
+        path: the file.
+        size: words of the model.
+        question: how questions are read; openvqa's rule by default.
+    """
+    question = question or {}
+    if question.get("rule") == RULE:
+        words = _lines(path)
+    else:
+        content = read_json(path)
+        words = _listed(content[2] if _is_gqa(content) else content, path)
     _check_size(path, "words", len(words), size)
     try:
-        return Vocabulary(words)
+        return words_of(words, question)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    """The lines of a vocab.txt, or the texts of a JSON list."""
+    if path.suffix == ".json":
+        return _listed(read_json(path), path)
+    try:
+        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path} is not a readable list of word pieces, one a line: {error}") from None
 
 
 def read_answers(path: Path, size: int) -> tuple[str, ...]:
@@ -46,10 +68,12 @@ def read_answers(path: Path, size: int) -> tuple[str, ...]:
     return answers
 
 
-def placeholder_vocabulary(size: int) -> Vocabulary:
+def placeholder_vocabulary(size: int, question: Mapping[str, Any] | None = None) -> Words:
     """Words that stand for unknown ones."""
-    words = (*RESERVED, *(f"word {number}" for number in range(len(RESERVED), size)))
-    return Vocabulary(words[:size])
+    question = question or {}
+    first = SPECIAL if question.get("rule") == RULE else RESERVED
+    words = (*first, *(f"word {number}" for number in range(len(first), size)))
+    return words_of(words[:size], question)
 
 
 def placeholder_answers(size: int) -> tuple[str, ...]:
