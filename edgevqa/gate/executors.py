@@ -9,6 +9,8 @@ import contextlib
 import importlib.util
 import logging
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 
@@ -62,9 +64,14 @@ def _dask(scheduler: str, workers: int) -> Iterator[Executor]:
     with contextlib.ExitStack() as stack:
         try:
             if scheduler == AUTO:
-                cluster = LocalCluster(
-                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-                )
+                with _deaf_to_interrupts():
+                    cluster = LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        memory_limit=None,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
                 client = stack.enter_context(Client(stack.enter_context(cluster), timeout=PATIENCE_S))
             else:
                 client = stack.enter_context(Client(scheduler, timeout=PATIENCE_S))
@@ -78,3 +85,16 @@ def _dask(scheduler: str, workers: int) -> Iterator[Executor]:
             yield executor
         finally:
             executor.shutdown(wait=False)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in the block ignore Ctrl-C, which a terminal sends to all: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
