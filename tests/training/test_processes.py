@@ -20,7 +20,7 @@ from edgevqa.training.recipe import Recipe
 from tests.training import together
 from tests.training.test_training import Toy
 
-PATIENCE = 300
+PATIENCE = 600
 RELATIVE = 1e-6
 
 
@@ -109,7 +109,12 @@ def test_a_step_is_the_same_questions_however_it_is_shared() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_of_one_process_ends_all(tmp_path: Path, child_environment: dict[str, str]) -> None:
+def test_two_processes_go_on_where_one_stopped_and_ctrl_c_of_one_ends_both(
+    two: tuple[Path, str], tmp_path: Path, child_environment: dict[str, str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        together.run("teacher", tmp_path / "process-0", stop_at=3)
+    assert torch.load(tmp_path / "process-0" / "teacher.state.pt", weights_only=True)["step"] == 2
     running = start(tmp_path, child_environment, "hang")
     try:
         files = [tmp_path / f"ready-{rank}.pid" for rank in (0, 1)]
@@ -119,10 +124,14 @@ def test_ctrl_c_of_one_process_ends_all(tmp_path: Path, child_environment: dict[
             time.sleep(0.1)
         pids = [int(file.read_text()) for file in files]
         os.kill(pids[1], signal.SIGINT)
-        running.communicate(timeout=PATIENCE)
+        said, _ = running.communicate(timeout=PATIENCE)
     finally:
         end(running)
     assert running.returncode != 0
+    assert "teacher step 3/3" in said and "teacher step 2/3" not in said, "what was saved is not trained again"
+    whole = torch.load(two[0] / "teacher.0.pt", weights_only=True)
+    for rank in (0, 1):
+        assert differ(whole, torch.load(tmp_path / f"teacher.{rank}.pt", weights_only=True)) < RELATIVE
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

@@ -44,7 +44,9 @@ def network(seed: int, dropout: float) -> MCAN:
     return made.double()
 
 
-def run(case: str, folder: Path, processes: Processes = ALONE, **more: object) -> dict[str, torch.Tensor]:
+def run(
+    case: str, folder: Path, processes: Processes = ALONE, stop_at: int | None = None, **more: object
+) -> dict[str, torch.Tensor]:
     kind, recipe, dropout = CASES[case]
     recipe = replace(recipe, **more)  # type: ignore[arg-type]
     data = Exact(64)
@@ -58,10 +60,16 @@ def run(case: str, folder: Path, processes: Processes = ALONE, **more: object) -
         student, teacher = network(1, dropout), network(2, dropout)
         copy_weights(teacher.state_dict(), student)
         stage = SelfDistillation(student, teacher, grid(CONFIG, MCAN_BST), recipe, len(data), grounding)
+
+    def evaluate(step: int) -> str:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return f"evaluated by {processes.rank}"
+
     milestones = Milestones(save=2, tell=1, evaluate=2)
     return train(
         stage, recipe, data, folder, name=case, processes=processes, milestones=milestones,
-        evaluate=lambda step: f"evaluated by {processes.rank}", tell=lambda line: print(line, flush=True),
+        evaluate=evaluate, tell=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 
