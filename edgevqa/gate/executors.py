@@ -69,7 +69,7 @@ def _dask(scheduler: str, workers: int) -> Iterator[Executor]:
                         n_workers=workers,
                         threads_per_worker=1,
                         memory_limit=None,
-                        dashboard_address=None,
+                        dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
                 client = stack.enter_context(Client(stack.enter_context(cluster), timeout=PATIENCE_S))

@@ -82,7 +82,7 @@ def expected(scenes: Checkpoint, smallest: SubmodelPlan, exam: Exam) -> np.ndarr
 def cluster() -> Iterator[str]:
     """The address of a Dask scheduler with two workers, other processes that are reached over TCP."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as running:
         assert running.scheduler_address.startswith("tcp://")
         yield running.scheduler_address
 
