@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
+from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
+from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.errors import InputError, UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
+from edgevqa.gate.executors import AUTO, PROCESSES, WORKERS, open_executor
 from edgevqa.gate.gate import quick_gate, quick_gates
-from edgevqa.gate.pool import evaluate_artifacts
-from edgevqa.gate.score import SAMPLE, Exam, fp32_answers
+from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
+from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
 from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.record import Record
@@ -25,6 +28,7 @@ from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
 if TYPE_CHECKING:
+    from edgevqa.data.word_pieces import Words
     from edgevqa.results.summary import Summary
 
 ARTIFACTS = Path("artifacts")
@@ -80,6 +84,7 @@ def export(
     out: Path = ARTIFACTS,
     target: Target | None = None,
     gated_in: Sequence[str] | None = None,
+    vocabulary: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Judged]:
     """Slice, export, quantize and gate submodels; what is there already is neither made nor judged again.
@@ -94,6 +99,8 @@ def export(
         out: the folder of artifacts.
         target: where the gate runs; this machine by default.
         gated_in: the runtimes of the gate; by default the target's and those of `runtimes`.
+        vocabulary: a text file with the words that the files shall know, see `edgevqa.checkpoints.trim`; their model
+            has a name of its own then.
         progress: told about every file.
 
     Returns:
@@ -108,6 +115,8 @@ def export(
     for name in names:
         get_runtime(name)
     open_transport(target)  # a target that is not there is found before the work
+    if vocabulary is not None:
+        checkpoint = trim_vocabulary(checkpoint, read_text(vocabulary), out)
     artifacts = export_many(
         checkpoint,
         plans,
@@ -132,17 +141,23 @@ def evaluate(
     model: str | Path | None = None,
     runtimes: Sequence[str] | None = None,
     target: Target | None = None,
+    split: str = "test",
     count: int | None = None,
+    scheduler: str = AUTO,
+    workers: int = WORKERS,
     progress: Progress | None = None,
 ) -> list[Judged]:
-    """Score artifacts on their model's test split; a score is final when the whole split was asked.
+    """Score artifacts on a split of their model's data; a score is final when the whole test split was asked.
 
     Args:
         artifacts: what is scored; of one model when `model` is given.
         model: the checkpoint that they were exported from, by name or folder; by default the bundled ones.
         runtimes: in which runtimes; the target's by default.
         target: where; this machine by default.
+        split: "test", or one whose scores go into no verdict.
         count: questions of the fixed sample; None takes all.
+        scheduler: where questions are answered, see `edgevqa.gate.executors.open_executor`.
+        workers: processes on this machine.
         progress: told about every submodel and artifact.
 
     Raises:
@@ -160,25 +175,80 @@ def evaluate(
         raise UsageError(f"none of these {len(artifacts)} files is for {asked}; export one, or name another runtime")
     open_transport(target)
     judged: list[Judged] = []
-    for name in names:
-        own = [pair for pair in pairs if pair[0].manifest["model"] == name]
-        judged += _evaluate_model(load_checkpoint(model or name), own, target, count, progress)
+    with open_executor(scheduler, workers) as executor:
+        for name in names:
+            own = [pair for pair in pairs if pair[0].manifest["model"] == name]
+            checkpoint = checkpoint_of(own[0][0], model)
+            for artifact, _ in own:
+                if artifact.manifest["model_sha256"] != checkpoint.sha256:
+                    raise UsageError(
+                        f"{artifact.name} was exported from other weights than {checkpoint.folder} has; "
+                        "name its checkpoint"
+                    )
+            exam, vocabulary = exam_for(checkpoint, split, count, progress)
+            plans = {one.manifest["submodel"]: SubmodelPlan.from_dict(one.manifest["plan"]) for one, _ in own}
+            fp32 = submodel_answers(
+                checkpoint,
+                list(plans.values()),
+                exam,
+                executor,
+                vocabulary=vocabulary,
+                keep_in=own[0][0].folder.absolute().parents[1],
+                progress=progress,
+            )
+            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, vocabulary=vocabulary, progress=progress)
+            judged += [Judged(*pair, verdict) for pair, verdict in zip(own, verdicts, strict=True)]
     return judged
 
 
-def _evaluate_model(
-    checkpoint: Checkpoint,
-    pairs: Sequence[tuple[Artifact, str]],
-    target: Target,
-    count: int | None,
-    progress: Progress,
-) -> list[Judged]:
-    """Score artifacts of one model, each in a runtime, see `evaluate`."""
+def evaluate_checkpoint(
+    model: str | Path | Checkpoint,
+    plans: Sequence[SubmodelPlan] | None = None,
+    *,
+    split: str = "test",
+    count: int | None = None,
+    scheduler: str = AUTO,
+    workers: int = WORKERS,
+    progress: Progress | None = None,
+) -> list[Scored]:
+    """Score submodels of a checkpoint in PyTorch; `plans` are those of its grid by default, the rest as in `evaluate`.
+
+    Raises:
+        UsageError: there is no such checkpoint, or a plan does not fit it.
+        InputError: the checkpoint is broken, or names no dataset that it can be scored on.
+    """
+    checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
+    progress = progress or Silent()
+    if plans is None:
+        plans = grid(checkpoint.config, checkpoint.slimming)
+    exam, vocabulary = exam_for(checkpoint, split, count, progress)
+    with open_executor(scheduler, workers) as executor:
+        return evaluate_submodels(checkpoint, plans, exam, executor, vocabulary=vocabulary, progress=progress)
+
+
+def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkpoint:
+    """The checkpoint that an artifact was exported from: `model`, else the trimmed one beside it, else a bundled one.
+
+    Raises UsageError when there is none.
+    """
+    beside = artifact.folder.absolute().parents[1] / TRIMMED_FOLDER
+    if model is None and TRIMMED in artifact.manifest["preprocessing"] and beside.is_dir():
+        return load_checkpoint(beside)
+    return load_checkpoint(model or artifact.manifest["model"])
+
+
+def exam_for(checkpoint: Checkpoint, split: str, count: int | None, progress: Progress) -> tuple[Exam, Words | None]:
+    """The questions that a checkpoint is scored on, in its own words, and its vocabulary if it is not the dataset's.
+
+    Raises:
+        InputError: it names no dataset, or another version of it than is here.
+        UsageError: the dataset has no such split.
+    """
     described = checkpoint.dataset or {}
     dataset = described.get("name")
     if dataset is None:
         raise InputError(f"{checkpoint.folder} names no dataset to be scored on")
-    from edgevqa.data.dataset import load_dataset
+    from edgevqa.data.dataset import load_dataset, reworded
 
     data = load_dataset(dataset)
     if data.version != described.get("version"):
@@ -186,23 +256,9 @@ def _evaluate_model(
             f"{checkpoint.folder} was trained on version {described.get('version')} of {dataset}; "
             f"this edgevqa has version {data.version}"
         )
-    exam = Exam(data.split("test", progress), count)
-    submodels: dict[str, Artifact] = {}
-    for artifact, _name in pairs:
-        if artifact.manifest["model_sha256"] != checkpoint.sha256:
-            raise UsageError(
-                f"{artifact.name} was exported from other weights than {checkpoint.folder} has; name its checkpoint"
-            )
-        submodels.setdefault(artifact.manifest["submodel"], artifact)
-    progress.start("answering in PyTorch", len(submodels))
-    fp32 = {}
-    for name, artifact in submodels.items():
-        progress.step(f"PyTorch: {name}")
-        plan = SubmodelPlan.from_dict(artifact.manifest["plan"])
-        fp32[name] = fp32_answers(checkpoint, plan, exam, keep_in=artifact.folder.parent)
-    progress.finish()
-    verdicts = evaluate_artifacts(pairs, dataset, "test", count, target, fp32, progress=progress)
-    return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
+    questions = data.split(split, progress)
+    own = None if checkpoint.vocabulary == data.vocabulary else checkpoint.vocabulary
+    return Exam(reworded(questions, data.vocabulary, checkpoint.vocabulary), count), own
 
 
 def bench(
@@ -271,6 +327,6 @@ def demo(
         progress=progress,
     )
     made = list({one.artifact.folder: one.artifact for one in judged}.values())
-    evaluate(made, target=target, count=questions, progress=progress)
+    evaluate(made, target=target, count=questions, scheduler=PROCESSES, progress=progress)
     bench(made, target=target, protocol=protocol, results=results, progress=progress)
     return pareto(results, target=target.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from edgevqa.slimming.slicer import slice_model
 from edgevqa.storage import folder_lock, read_json, write_json
 from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Evaluate, Milestones, train
+from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
 
 REFERENCE_QUESTIONS = 128
@@ -37,11 +39,12 @@ def make_checkpoint(
     *,
     slimming: Slimming = MCAN_BST,
     device: torch.device | None = None,
+    processes: Processes = ALONE,
     milestones: Milestones | None = None,
     command: str = "",
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
-) -> Checkpoint:
+) -> Checkpoint | None:
     """Train a slimmable model and write its checkpoint folder; a stopped run goes on where it was.
 
     Args:
@@ -50,10 +53,14 @@ def make_checkpoint(
         out: the checkpoint folder, whose name is the model's; `<out>.training` keeps the state of the run.
         slimming: the grid to train.
         device: where to train; the CPU by default.
+        processes: this process among those of the run, see `edgevqa.training.processes.joined`.
         milestones: how often to save, tell and evaluate.
         command: the command line, for the card.
         tell: receives a line of progress now and then.
         progress: receives every step.
+
+    Returns:
+        the checkpoint; None in a process that is not the first one, which writes nothing.
 
     Raises:
         UsageError: the state in `<out>.training` belongs to other settings, `out` holds no checkpoint but
@@ -63,13 +70,15 @@ def make_checkpoint(
     check_free(out)
     _name_of(out)
     device = device or torch.device("cpu")
-    progress = progress or Silent()
+    progress = progress if progress and processes.first else Silent()
     work = out.with_name(out.name + ".training")
     config = preset.config(dataset)
     plans = grid(config, slimming)
-    with folder_lock(work, "training"):
-        _check_data(work / "data.json", dataset, slimming)
-        questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
+    with folder_lock(work, "training") if processes.first else contextlib.nullcontext():
+        if processes.first:
+            _check_data(work / "data.json", dataset, slimming)
+        with processes.leader_first():
+            questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
         def score_of(**models: MCAN) -> str:
             scores = {
@@ -83,7 +92,7 @@ def make_checkpoint(
         evaluate: Evaluate = lambda step: score_of(teacher=teacher)  # noqa: E731
         on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
-            on_answers, preset.teacher, questions, work, name="teacher", device=device,
+            on_answers, preset.teacher, questions, work, name="teacher", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
         student = MCAN(config)
@@ -93,9 +102,11 @@ def make_checkpoint(
         ends = plans[0], plans[-1]
         evaluate = lambda step: score_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731
         weights = train(
-            stage, preset.student, questions, work, name="student", device=device,
+            stage, preset.student, questions, work, name="student", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
+        if not processes.first:
+            return None
         student.cpu()
         copy_weights(weights, student)
         return _finish(dataset, preset, out, slimming, student, command, progress)

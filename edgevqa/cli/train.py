@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "edgevqa train scenes --out my-scenes",
         "edgevqa train easy-vqa --teacher-steps 500 --student-steps 500 --out quick",
+        "torchrun --nproc-per-node 2 -m edgevqa train scenes --out my-scenes",
     )
 )
 @click.argument("dataset", default="scenes")
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
+@click.option("--accumulation", type=click.IntRange(1), help="Compute a batch in so many pieces: less memory.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed instead of the preset's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
@@ -39,6 +41,7 @@ def command(
     out: Path | None,
     teacher_steps: int | None,
     student_steps: int | None,
+    accumulation: int | None,
     seed: int | None,
     device: str,
     threads: int,
@@ -46,7 +49,8 @@ def command(
 ) -> None:
     """Train a slimmable model on DATASET: a full-size teacher on the answers, then all submodels at once.
 
-    Stopping it loses at most the steps since the last saved state; the same command goes on from there.
+    Stopping it loses at most the steps since the last saved state; the same command goes on from there. Under
+    torchrun, several processes or machines share every batch.
     """
     try:
         import torch
@@ -56,22 +60,25 @@ def command(
     from edgevqa.checkpoints.make import make_checkpoint
     from edgevqa.checkpoints.presets import preset
     from edgevqa.data.dataset import load_dataset
-    from edgevqa.training.loop import choose_device
+    from edgevqa.training.processes import joined
 
     torch.set_num_threads(threads)
     chosen = preset(dataset)
-    teacher = _changed(chosen.teacher, teacher_steps, seed)
-    student = _changed(chosen.student, student_steps, seed)
-    with show_progress() as progress:
+    teacher = _changed(chosen.teacher, teacher_steps, seed, accumulation)
+    student = _changed(chosen.student, student_steps, seed, accumulation)
+    with joined(device) as (processes, found), show_progress() as progress:
         made = make_checkpoint(
             load_dataset(dataset),
             replace(chosen, teacher=teacher, student=student),
             out or Path(f"my-{dataset}"),
-            device=choose_device(device),
+            device=found,
+            processes=processes,
             command=f"edgevqa train {dataset}" + _changes(teacher_steps, student_steps, seed),
             tell=note,
             progress=progress,
         )
+    if made is None:  # the first process tells
+        return
     if as_json:
         print_json({"folder": made.folder, "scores": made.scores, "floors": made.floors})
         return
@@ -86,8 +93,13 @@ def command(
         note(f"note: a bundled model is called {made.name}, too; export one of them into another folder (--out)")
 
 
-def _changed(recipe: Recipe, steps: int | None, seed: int | None) -> Recipe:
-    return replace(recipe, steps=steps or recipe.steps, seed=recipe.seed if seed is None else seed)
+def _changed(recipe: Recipe, steps: int | None, seed: int | None, accumulation: int | None) -> Recipe:
+    return replace(
+        recipe,
+        steps=steps or recipe.steps,
+        seed=recipe.seed if seed is None else seed,
+        accumulation=accumulation or recipe.accumulation,
+    )
 
 
 def _changes(teacher_steps: int | None, student_steps: int | None, seed: int | None) -> str:

@@ -6,13 +6,14 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgevqa.data.text import Vocabulary, question_mask, region_mask
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import UsageError
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder, write_bytes
@@ -139,6 +140,17 @@ def load_dataset(name: str) -> Dataset:
 
         return easy_vqa_dataset()
     raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
+
+
+def reworded(split: Split, own: Words, vocabulary: Words) -> Split:
+    """The same questions as another vocabulary than the dataset's `own` encodes them."""
+    if vocabulary == own:
+        return split
+    length = split.tokens.shape[1]
+    texts = sorted(set(split.texts))
+    places = {text: place for place, text in enumerate(texts)}
+    encoded = np.stack([vocabulary.encode(text, length).tokens for text in texts])
+    return replace(split, tokens=encoded[[places[text] for text in split.texts]])
 
 
 def write_split(path: Path, split: Split, seed: int) -> None:

@@ -80,7 +80,7 @@ def calibration_inputs(checkpoint: Checkpoint, count: int = CALIBRATION_QUESTION
     Raises:
         UsageError: the checkpoint names no dataset that is here.
     """
-    from edgevqa.data.dataset import load_dataset
+    from edgevqa.data.dataset import load_dataset, reworded
 
     described = checkpoint.dataset or {}
     name = described.get("name")
@@ -92,6 +92,6 @@ def calibration_inputs(checkpoint: Checkpoint, count: int = CALIBRATION_QUESTION
             f"{checkpoint.name} was trained on version {described.get('version')} of {name}; "
             f"this edgevqa has version {dataset.version}; give calibration inputs"
         )
-    split = dataset.split("train")
+    split = reworded(dataset.split("train"), dataset.vocabulary, checkpoint.vocabulary)
     chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64)
     return split.model_inputs(chosen)

@@ -32,6 +32,8 @@ class Recipe:
             thrown away afterwards, must read which fit its descriptions from the states behind the second decoder
             layer, and which stand in the asked relation from those behind the fourth.
         submodels: K, the submodels of one distillation step.
+        accumulation: pieces that a batch is computed in, one after the other, which takes less memory and makes the
+            same weights; the processes of a run share them. Dropout alone differs with the number of pieces.
         seed: of the weights, the order of the questions, dropout and the choice of submodels.
     """
 
@@ -45,6 +47,7 @@ class Recipe:
     mixed_precision: bool = False
     grounding: float = 0.0
     submodels: int = 5
+    accumulation: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class Recipe:
             raise UsageError(f"a training stage needs at least one step and one question, not {self}")
         if self.seed < 0:
             raise UsageError(f"a seed is a whole number from 0 on, not {self.seed}")
+        if not 1 <= self.accumulation <= self.batch:
+            raise UsageError(f"a batch of {self.batch} questions is not computed in {self.accumulation} pieces")
         if self.submodels < 2:
             raise UsageError(f"a distillation step needs the smallest and the largest submodel, not {self.submodels}")
 

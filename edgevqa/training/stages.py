@@ -31,8 +31,10 @@ class Stage(Protocol):
     extra: nn.ModuleDict
     """What is trained beside the model and thrown away."""
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of one step and return the loss."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of a piece that is `share` of a step's questions, and return its part of the loss."""
 
 
 class Grounding:
@@ -88,16 +90,18 @@ class OnAnswers:
             self._grounding = Grounding(grounding, [model])
             self.extra["grounding"] = self._grounding.readers
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of the loss against the answers and return it."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of the loss against the answers and return it, both times `share`."""
         with precision(self.recipe, inputs[-1].device):
             logits = self.model(*inputs)
         loss = answer_loss(logits.float(), answers, self.recipe.loss)
         total = loss
         if self._grounding is not None:
             total = loss + self.recipe.grounding * self._grounding.loss(0, indices)
-        total.backward()
-        return float(loss.detach())
+        (total * share).backward()
+        return float(loss.detach()) * share
 
 
 class SelfDistillation:
@@ -152,12 +156,14 @@ class SelfDistillation:
                 return self.teacher(*inputs)  # type: ignore[no-any-return]
             known = self._logits[indices]
             if bool(known.isnan().any()):
-                known = self.teacher(*inputs).cpu()
+                known = self.teacher(*inputs).float().cpu()
                 self._logits[indices] = known
             return known.to(inputs[-1].device)
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of the K submodels' losses and return their mean; the answers are not used."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of the K submodels' losses and return their mean, times `share`; the answers go unused."""
         target = self._teacher_logits(indices, inputs)
         parameters = dict(self.model.named_parameters())
         total = 0.0
@@ -170,8 +176,8 @@ class SelfDistillation:
             total += float(loss.detach())
             if self._grounding is not None:
                 loss = loss + self.recipe.grounding * self._grounding.loss(place, indices)
-            loss.backward()
-        return total / len(chosen)
+            (loss * share).backward()
+        return total / len(chosen) * share
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:

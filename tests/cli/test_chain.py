@@ -113,6 +113,30 @@ def test_evaluate_scores_on_a_sample_of_the_test_split_and_remembers(
     assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == before
 
 
+def test_evaluate_scores_a_checkpoint_without_any_file(tmp_path: Path, program: Program, few_scenes: Path) -> None:
+    options = ("evaluate", "--runtime", "torch", "--split", "validation", "--scheduler", "none")
+    cache = {"EDGEVQA_CACHE": str(few_scenes)}
+    (row,) = program.json(*options, "--width", "1/4", "--depth", 2, cwd=tmp_path, **cache)
+    assert (row["model"], row["submodel"], row["runtime"]) == ("scenes", "w0.25-d2", "torch")
+    assert row["score"]["questions"] == "scenes/validation" and 0 < row["score"]["percent"] <= 100
+    people = program(*options, "--questions", 20, cwd=tmp_path, **cache)
+    assert people.returncode == 0 and people.stdout.count("scenes/w") == 10 and "majority floor" in people.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_fewer_words_is_scored_by_the_checkpoint_beside_it(
+    tmp_path: Path, program: Program, few_scenes: Path
+) -> None:
+    cache = {"EDGEVQA_CACHE": str(few_scenes)}
+    (tmp_path / "words.txt").write_text("how many red blue green circles squares are there left right of the\n")
+    made = program("export", "--width", "1/4", "--depth", 1, "--format", "onnx", "--vocabulary", "words.txt",
+                   cwd=tmp_path, **cache)  # fmt: skip
+    assert made.returncode == 0 and "words stay; " in made.stderr, made.stderr
+    (row,) = program.json("evaluate", "--questions", 40, cwd=tmp_path, **cache)
+    assert row["artifact"].startswith("scenes-") and row["status"] == "passed" and row["score"]["count"] == 40
+    assert row["score"]["percent"] == pytest.approx(row["score"]["fp32_percent"])
+
+
 def test_train_makes_a_checkpoint_that_the_other_commands_take(
     tmp_path: Path, program: Program, few_scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
