@@ -98,6 +98,7 @@ def make_checkpoint(
         student = MCAN(config)
         copy_weights(weights, student)
         teacher.to(device)
+        torch.manual_seed(preset.student.seed)  # for the readers of the grounding, also after a stop between the stages
         stage = SelfDistillation(student, teacher, plans, preset.student, len(questions), questions.grounding)
         ends = plans[0], plans[-1]
         evaluate = lambda step: score_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731

@@ -195,7 +195,8 @@ class Kept:
         about += [platform.machine(), __version__, exam.id]
         name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
         self.path = cache_folder() / "answers" / f"{name}.npy"
-        self.answers: Answers = np.full(len(exam.indices), (UNANSWERED, 0.0), ANSWERED)
+        self.answers: Answers = np.zeros(len(exam.indices), ANSWERED)
+        self.answers["answer"] = UNANSWERED
         self._saved = time.monotonic()
         if self.path.is_file():
             try:

@@ -92,12 +92,12 @@ def test_a_cluster_and_processes_answer_as_this_process_does(
 ) -> None:
     subject = Subject.of_submodel(scenes, smallest)
     (here,) = answer_all([subject], exam)
-    assert (here == expected).all()
+    assert (here["answer"] == expected).all()
     for scheduler in (PROCESSES, cluster):
         with open_executor(scheduler, workers=1) as executor:
             steps = Steps()
             (there,) = answer_all([subject], exam, executor, again=True, progress=steps)
-        assert (there == expected).all() and steps.now == COUNT
+        assert (there["answer"] == expected).all() and steps.now == COUNT
     right = 100 * float((expected == exam.labels).mean())
     (scored,) = evaluate_checkpoint(scenes, [smallest], count=COUNT, scheduler=cluster)
     assert (scored.submodel, scored.score.count) == ("w0.25-d1", COUNT) and scored.score.percent == pytest.approx(right)
@@ -111,7 +111,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(
         answer_all([subject], exam, progress=Steps(stop_at=1))
     steps = Steps()
     (found,) = answer_all([subject], exam, progress=steps)
-    assert (steps.already, steps.now) == (answers.CHUNK, COUNT - answers.CHUNK) and (found == expected).all()
+    assert (steps.already, steps.now) == (answers.CHUNK, COUNT - answers.CHUNK) and (found["answer"] == expected).all()
     steps = Steps()
     answer_all([subject], exam, progress=steps)
     assert (steps.already, steps.now) == (COUNT, 0)
@@ -133,7 +133,7 @@ def test_a_subject_that_fails_does_not_stop_the_others(
     subjects = [Subject(broken, "0" * 64, "onnxruntime", None), Subject.of_submodel(scenes, smallest)]
     failed, found = answer_all(subjects, exam)
     assert isinstance(failed, InputError) and "model.onnx" in str(failed)
-    assert (found == expected).all()
+    assert (found["answer"] == expected).all()
 
 
 def test_machines_that_differ_are_not_mixed(scenes: Checkpoint, smallest: SubmodelPlan, exam: Exam) -> None:

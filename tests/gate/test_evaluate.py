@@ -73,11 +73,10 @@ def test_a_flipped_near_tie_does_not_fail_a_file_on_the_full_split(
     fp32["answer"][flipped] = (fp32["answer"][flipped] + 1) % toy.ANSWERS
     right = split.answers.copy()
     right[flipped] = fp32["answer"][flipped]
+    lost = Exam(dataclasses.replace(split, answers=right))
     for margin, status in ((5e-5, "passed"), (5e-3, "failed")):
         fp32["margin"][flipped] = margin
-        verdict = evaluate_artifact(
-            one, Exam(dataclasses.replace(split, answers=right)), "onnxruntime", here, fp32=fp32
-        )
+        verdict = evaluate_artifact(one, lost, "onnxruntime", here, fp32=fp32)
         assert verdict.status == status and verdict.score and verdict.score.drop == pytest.approx(100 / COUNT)
 
 
