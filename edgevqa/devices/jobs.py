@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevqa.devices import Completed, Transport, open_transport
-from edgevqa.devices.base import TEMPORARY_PREFIX
+from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
+from edgevqa.devices.emulated import emulated_root
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
@@ -60,6 +61,17 @@ def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict
     return [python, RUNNER.name], {RUNNER.name: RUNNER}
 
 
+def packages_folder(target: Target, runtime: str | None) -> str | None:
+    """Where `edgevqa device setup` puts the packages of a runtime, as a program on the target sees it."""
+    if runtime is None:
+        return None
+    if target.kind == "ssh":
+        return f"../../{RUNTIMES_FOLDER}/{runtime}"  # from the folder of a run
+    if target.kind == "emulated":
+        return str(emulated_root(target) / RUNTIMES_FOLDER / runtime)
+    return None
+
+
 def parse_result(stdout: str) -> Mapping[str, Any] | None:
     """The result at the end of a runner's output, whatever other programs wrote around it."""
     start = stdout.rfind(RESULT_MARK)
@@ -80,6 +92,9 @@ def _explain(target: Target, completed: Completed) -> str:
     last = f"; its last words: {lines[-1][:300]}" if lines else ""
     if signal == 9:
         return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
+    if code == 127:
+        python = target.python or "python3"
+        return f"{target.name} has no {python}; install it, or let `python` in the profile name it{last}"
     if signal is not None:
         return f"the runner on {target.name} crashed with signal {signal}{last}"
     return f"the runner on {target.name} ended with exit code {code} and without a result{last}"
@@ -91,8 +106,10 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
         return InputError(text)
-    if kind == "missing_runtime" and runtime is not None and target.kind == "local":
-        return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
+    if kind == "missing_runtime" and runtime is not None:
+        if target.kind == "local":
+            return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
+        text += f"; bring it there with: edgevqa device setup --target {target.name} --runtime {runtime}"
     return DeviceError(text)
 
 
@@ -122,6 +139,9 @@ def run_job(
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    packages = packages_folder(target, runtime)
+    if packages is not None:
+        job = {"packages": packages, **job}
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / JOB_NAME
         path.write_text(json.dumps({**settings, **job}), encoding="utf-8")
@@ -140,7 +160,10 @@ def probe(target: Target, runtime: str | None = None, transport: Transport | Non
     Raises:
         DeviceError, MissingExtra: see `run_job`.
     """
-    return run_job(transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}).values
+    found = run_job(transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}).values
+    if target.machine not in (None, found["machine"]):
+        raise DeviceError(f"target {target.name} should be {target.machine}, but the device is {found['machine']}")
+    return found
 
 
 def run_logits(

@@ -361,6 +361,7 @@ def probe() -> dict[str, Any]:
         "core_mask": hex(sum(1 << core for core in allowed_cores())),
         "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],
         "memory_mb": int(kilobytes[0]) * 1024 / 1e6 if kilobytes else None,
+        "bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python": platform.python_version(),
         "numpy": package_version("numpy"),
         "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
@@ -572,6 +573,9 @@ def run_job(path: str) -> dict[str, Any]:
         for variable in THREAD_VARIABLES:  # before numpy and the runtimes read them
             os.environ[variable] = str(threads)
         pin(job.get("core_mask"))
+        packages = job.get("packages")
+        if packages and os.path.isdir(packages):  # before what the device has itself
+            sys.path.insert(0, os.path.abspath(packages))
         return mode(job)
     except RunnerError as error:
         return {"ok": False, "error": str(error), "kind": error.kind}
