@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.boards import Board
+from tests.lab.devices import Board
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -92,6 +92,8 @@ def _explain(target: Target, completed: Completed) -> str:
     last = f"; its last words: {lines[-1][:300]}" if lines else ""
     if signal == 9:
         return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
+    if code == 127 and target.kind == "adb":
+        return f"{target.name} has no Python, and this version of edgevqa has no runner for phones without it{last}"
     if code == 127:
         python = target.python or "python3"
         return f"{target.name} has no {python}; install it, or let `python` in the profile name it{last}"
@@ -109,7 +111,7 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
     if kind == "missing_runtime" and runtime is not None:
         if target.kind == "local":
             return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
-        text += f"; bring it there with: edgevqa device setup --target {target.name} --runtime {runtime}"
+        text += f"; bring it there with: edgevqa device setup --target {target.argument} --runtime {runtime}"
     return DeviceError(text)
 
 

@@ -171,6 +171,8 @@ def set_up(
         EnvironmentFailure: pip cannot download.
     """
     names = [get_runtime(name).name for name in runtimes or target.runtimes]
+    if target.kind == "adb":
+        raise UsageError(f"{target.name}: this version of edgevqa brings no runtimes to phones")
     if packages_folder(target, names[0]) is None:
         raise UsageError(f"{target.name} needs no setup: a target of kind {target.kind} runs what this machine has")
     progress, transport = progress or Silent(), transport or open_transport(target)

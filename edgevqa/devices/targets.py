@@ -28,6 +28,7 @@ HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling"
 TRANSPORTS: Mapping[str, str] = {
     "local": "edgevqa.devices.local:LocalTransport",
     "ssh": "edgevqa.devices.ssh:SSHTransport",
+    "adb": "edgevqa.devices.adb:ADBTransport",
     "emulated": "edgevqa.devices.emulated:EmulatedTransport",
 }
 KINDS = tuple(TRANSPORTS)
@@ -113,6 +114,13 @@ class Target:
                 f"target {self.name} is reached over ssh, and no host is configured.\n"
                 f"Name it once: edgevqa targets new {self.name} --from {self.name} --host USER@ADDRESS.{there}"
             )
+
+    @property
+    def argument(self) -> str:
+        """What `--target` takes for this profile: its name, or its file where the name is not known."""
+        if self.source is None or find_profiles().get(self.name) == self.source:
+            return self.name
+        return str(self.source)
 
     def beside(self, name: str) -> Path:
         """A path in the profile, which is relative to the profile's own folder."""

@@ -337,6 +337,21 @@ def package_version(package: str) -> str | None:
         return None
 
 
+def sensors() -> list[str]:
+    """What this machine measures itself by: temperatures, and power or current, as the kernel names them."""
+    found = set()
+    for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"):
+        if read_number(path) is not None:
+            found.add("temperature " + (read(os.path.join(os.path.dirname(path), "type")) or "unnamed"))
+    for path in glob.glob("/sys/class/hwmon/hwmon*/power*_input") + glob.glob("/sys/class/hwmon/hwmon*/curr*_input"):
+        found.add("power " + (read(os.path.join(os.path.dirname(path), "name")) or "unnamed"))
+    for path in glob.glob("/sys/class/power_supply/*/current_now"):
+        found.add("battery " + os.path.basename(os.path.dirname(path)))
+    if os.path.isdir("/sys/class/powercap/intel-rapl:0"):
+        found.add("energy intel-rapl")
+    return sorted(found)
+
+
 def probe() -> dict[str, Any]:
     """What this machine is, and the versions of what is installed for this Python."""
     facts: dict[str, str] = {}
@@ -365,6 +380,7 @@ def probe() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": package_version("numpy"),
         "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
+        "sensors": sensors(),
         "host": host_state(),
     }
 

@@ -22,7 +22,7 @@ from edgevqa.devices.shell import BEGIN, DONE, FILE, read_output, remote_command
 from edgevqa.devices.ssh import SSHTransport
 from edgevqa.errors import DeviceError, InputError, UsageError
 from tests.conftest import ROOT
-from tests.lab.boards import Board, command_lines, running, wait_for
+from tests.lab.devices import Board, command_lines, running, wait_for
 
 HOSTILE = 'it\'s "x"; rm -rf $HOME `id` \\ \n*'
 

@@ -33,15 +33,15 @@ mountpoint -q "$binfmt" || mount -t binfmt_misc binfmt_misc "$binfmt" 2> /dev/nu
 if [ ! -e "$binfmt/qemu-aarch64" ]; then
   cat /usr/lib/binfmt.d/qemu-aarch64.conf > "$binfmt/register" 2> /dev/null || give_up "qemu cannot be registered"
 fi
-for arch in amd64 arm64; do
-  folder=$lab/board-$arch
-  stamp=$(sha256sum "$here/board.sh" | cut -c1-16)
+for device in board-amd64 board-arm64 phone-amd64; do
+  folder=$lab/$device script=$here/${device%-*}.sh
+  stamp=$(sha256sum "$script" | cut -c1-16)
   [ "$(cat "$folder/stamp" 2> /dev/null)" != "$stamp" ] || continue
-  echo "Building a simulated board ($arch), about half a minute."
+  echo "Building the simulated $device, half a minute at most."
   rm -rf "$folder"
   mkdir -p "$folder"
-  if ! "$here/board.sh" build "$folder" "$arch" > "$folder/build.log" 2>&1; then
-    give_up "the $arch board cannot be built, see $folder/build.log"
+  if ! "$script" build "$folder" "${device#*-}" > "$folder/build.log" 2>&1; then
+    give_up "$device cannot be built, see $folder/build.log"
   fi
   echo "$stamp" > "$folder/stamp"
 done

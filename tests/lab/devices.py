@@ -1,4 +1,4 @@
-"""Simulated boards for tests: a root file system that `make lab` built, behind a real sshd on this machine."""
+"""Simulated devices for tests: root file systems that `make lab` built, behind a real sshd or a small adbd."""
 
 from __future__ import annotations
 
@@ -50,34 +50,90 @@ def running(command: str) -> list[int]:
     return [process for process, line in command_lines().items() if line.strip() == command]
 
 
-class Board:
-    """A board; skips the test where it has not been built as it should be."""
+class Device:
+    """A device of the lab, built by a script; skips the test where that has not been done as it should be."""
 
-    def __init__(self, arch: str) -> None:
-        self.folder, self.machine = LAB / f"board-{arch}", MACHINES[arch]
-        stamp, wanted = self.folder / "stamp", hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16]
+    script: Path
+
+    def __init__(self, name: str) -> None:
+        self.folder = LAB / name
+        stamp, wanted = self.folder / "stamp", hashlib.sha256(self.script.read_bytes()).hexdigest()[:16]
         if not stamp.exists() or stamp.read_text().strip() != wanted:
             reason = LAB / "reason"
             pytest.skip(reason.read_text().strip() if reason.exists() else "no simulated devices: run `make lab`")
-        self.home = self.folder / "root" / "home" / "pi"
         self.port = 0
         self.server: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         with socket.create_server(("127.0.0.1", self.port)) as free:
             self.port = free.getsockname()[1]
-        with (self.folder / f"sshd-{os.getpid()}.log").open("wb") as log:
-            command = [str(SCRIPT), "start", str(self.folder), str(self.port)]
+        with (self.folder / f"log-{os.getpid()}").open("wb") as log:
+            command = [str(self.script), "start", str(self.folder), str(self.port), *arguments]
             self.server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_for(self.answers)
 
     def answers(self) -> bool:
-        assert self.server is not None and self.server.poll() is None, "sshd has ended"
+        assert self.server is not None and self.server.poll() is None, "the device has ended"
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-                return connection.recv(4) == b"SSH-"
+                return self.greets(connection)
         except OSError:
             return False
+
+    def greets(self, connection: socket.socket) -> bool:
+        return True
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()
+            self.server = None
+
+
+class Phone(Device):
+    """A phone behind adb, with a server of adb's of its own."""
+
+    script = SCRIPT.with_name("phone.sh")
+
+    def __init__(self, arch: str) -> None:
+        super().__init__(f"phone-{arch}")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.adb_port = free.getsockname()[1]
+
+    @property
+    def serial(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def target(self, **changes: object) -> Target:
+        """A profile of this phone with a folder of its own there."""
+        values: dict[str, object] = {
+            "name": "phone",
+            "description": "a simulated phone",
+            "kind": "adb",
+            "runtimes": ("onnxruntime",),
+            "serial": self.serial,
+            "folder": f"/data/local/tmp/edgevqa-{secrets.token_hex(4)}",
+        }
+        return Target(**{**values, **changes})  # type: ignore[arg-type]
+
+    def path(self, target: Target) -> Path:
+        """The folder of a target, as seen from here."""
+        assert target.folder is not None
+        return self.folder / "root" / target.folder[1:]
+
+
+class Board(Device):
+    """A Linux board behind ssh."""
+
+    script = SCRIPT
+
+    def __init__(self, arch: str) -> None:
+        super().__init__(f"board-{arch}")
+        self.machine = MACHINES[arch]
+        self.home = self.folder / "root" / "home" / "pi"
+
+    def greets(self, connection: socket.socket) -> bool:
+        return connection.recv(4) == b"SSH-"
 
     def sessions(self) -> list[int]:
         """The processes that serve connections, not what runs in them."""
@@ -99,9 +155,7 @@ class Board:
     def stop(self) -> None:
         if self.server is not None:
             self.cut()
-            self.server.kill()
-            self.server.wait()
-            self.server = None
+        super().stop()
 
     def target(self, folder: Path, **changes: object) -> Target:
         """A profile of this board with a folder of its own there; `folder` gets the settings of ssh."""
