@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 JOB_NAME = "job.json"
 START_TIMEOUT_S = 120.0
 LOGITS_TIMEOUT_S = 1800.0
+EMULATED_PATIENCE = 5  # times as long for everything on emulated devices
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,15 @@ def run_job(
         job: see `runner.py`; file names in it are those of `files` and `fetch`.
         files: name there -> path here.
         fetch: what the runner writes.
-        timeout_s: seconds for all of it.
+        timeout_s: seconds for all of it, on real devices.
 
     Raises:
         DeviceError: the device or the runner failed.
         MissingExtra: the runtime is not installed on this machine.
         InputError: the runtime refuses the model or the questions.
     """
+    if target.basis == "emulated":
+        timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
