@@ -22,7 +22,12 @@ from edgevqa.errors import DeviceError
 
 FOLDER = "/data/local/tmp/edgevqa"  # where programs may be run without root
 LIST_TIMEOUT_S = 30.0  # the first call starts adb's server
-LOST = re.compile(r"(?:adb: |error: )+.*(?:device|offline|unauthorized|protocol|closed|daemon|connect)", re.I)
+LOST = re.compile(
+    r"device '.*' not found|device (offline|unauthorized|not found)|no devices|protocol fault|error: closed|"
+    r"cannot connect|failed to connect|connection (reset|refused)|couldn't read from device|unexpected EOF",
+    re.IGNORECASE,
+)
+REFUSED = 255  # a connection that closes without a word
 STATES = {
     "unauthorized": "it has not been allowed: unlock it, and accept this computer in the dialogue on its screen",
     "offline": "adb lists it as offline; reconnect it, or run: adb reconnect offline",
@@ -102,9 +107,7 @@ class ADBTransport(ShellTransport):
 
     def lost(self, said: Said) -> str | None:
         """See `ShellTransport.lost`."""
-        if not LOST.match(last_line(said.stderr)) and said.stderr.strip():
-            return None
-        if said.exit_code != 255 and not said.stderr.strip():
+        if not LOST.search(said.stderr) and (said.stderr.strip() or said.exit_code != REFUSED):
             return None
         return f"the connection to {self.name} ({self.serial}) was lost: {last_line(said.stderr) or 'it closed'}"
 

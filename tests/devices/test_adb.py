@@ -82,6 +82,7 @@ def test_no_room_there(target: Target, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="No space left") as caught:
         open_transport(dataclasses.replace(target, folder="/mnt/small/x")).run(["true"], {"big": big}, [], 60)
     assert "\n" not in str(caught.value)
+    assert "lost" not in str(caught.value) and "make room there" in str(caught.value)
 
 
 def test_the_server_may_be_killed_and_the_phone_chosen(server: Phone, target: Target) -> None:
@@ -103,3 +104,14 @@ def test_the_server_may_be_killed_and_the_phone_chosen(server: Phone, target: Ta
 def test_a_phone_without_python_says_so(target: Target) -> None:
     with pytest.raises(DeviceError, match="phone has no Python, and this version of edgevqa has no runner"):
         probe(target)
+
+
+def test_a_phone_that_is_unplugged_and_comes_back(server: Phone, target: Target) -> None:
+    transport = open_transport(target)
+    transport.run(["true"], {}, [], 60)
+    server.stop()
+    with pytest.raises(DeviceError) as caught:
+        transport.run(["true"], {}, [], 60)
+    assert "\n" not in str(caught.value)
+    server.start(sys.executable)
+    assert transport.run(["echo", "back"], {}, [], 60).stdout == "back\n"

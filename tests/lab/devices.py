@@ -132,6 +132,11 @@ class Board(Device):
         self.machine = MACHINES[arch]
         self.home = self.folder / "root" / "home" / "pi"
 
+    def start(self, *arguments: str) -> None:
+        if self.machine == "aarch64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+            pytest.skip("qemu is not registered for ARM programs: run `make lab`")
+        super().start(*arguments)
+
     def greets(self, connection: socket.socket) -> bool:
         return connection.recv(4) == b"SSH-"
 
