@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgevqa.devices import Completed, Transport, open_transport
 from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
 from edgevqa.devices.emulated import emulated_root
+from edgevqa.devices.phone import phone_probe
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
@@ -165,7 +166,11 @@ def probe(target: Target, runtime: str | None = None, transport: Transport | Non
     Raises:
         DeviceError, MissingExtra: see `run_job`.
     """
-    found = run_job(transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}).values
+    transport = transport or open_transport(target)
+    if target.kind == "adb" and target.python is None and runtime is None:
+        found = phone_probe(transport, target.name)
+    else:
+        found = run_job(transport, target, {"mode": "probe", "runtime": runtime}, {}).values
     if target.machine not in (None, found["machine"]):
         raise DeviceError(f"target {target.name} should be {target.machine}, but the device is {found['machine']}")
     return found

@@ -91,7 +91,7 @@ def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]
         "features": ", ".join(found["features"]) or "unknown",
         "memory": "unknown" if memory is None else f"{memory / 1000:.1f} GB",
         "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",
-        "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}",
+        "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}" if found["python"] else "none",
         "runtimes": ", ".join(versions.values()) or "none of the profile's",
         "accelerator": target.delegate,
         "sensors": ", ".join(found["sensors"]) or "none found",

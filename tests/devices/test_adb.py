@@ -17,6 +17,7 @@ from edgevqa.devices import Target, open_transport
 from edgevqa.devices.adb import parse_devices
 from edgevqa.devices.jobs import probe
 from edgevqa.errors import DeviceError
+from edgevqa.measure.checkup import check_up
 from tests.lab.devices import Phone, running, wait_for
 
 HOSTILE = 'it\'s "x"; rm -rf $HOME `id`'
@@ -103,7 +104,22 @@ def test_the_server_may_be_killed_and_the_phone_chosen(server: Phone, target: Ta
 
 def test_a_phone_without_python_says_so(target: Target) -> None:
     with pytest.raises(DeviceError, match="phone has no Python, and this version of edgevqa has no runner"):
-        probe(target)
+        probe(target, "onnxruntime")
+
+
+def test_doctor_asks_a_phone_with_its_shell(server: Phone, target: Target, tmp_path: Path) -> None:
+    profile = tmp_path / "phone.toml"
+    profile.write_text(
+        f'name = "phone"\ndescription = "x"\nkind = "adb"\nserial = "{server.serial}"\n'
+        f'folder = "{target.folder}"\nruntimes = ["litert"]\nmachine = "x86_64"\n'
+    )
+    report = check_up(profile)
+    assert report.facts["machine"].startswith("simulated phone x86_64 Android 14 ")
+    assert report.facts["system"] == "64-bit, bionic, x86_64"
+    assert report.facts["memory"].endswith(" GB") and "avx2" in report.facts["features"]
+    assert report.facts["processor"].endswith(f"{os.cpu_count()} cores")
+    (missing,) = report.missing
+    assert "no runner for phones" in missing and not report.ready
 
 
 def test_a_phone_that_is_unplugged_and_comes_back(server: Phone, target: Target) -> None:
