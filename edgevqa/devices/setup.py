@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, Transport, open_transport, unpack
-from edgevqa.devices.base import TEMPORARY_PREFIX
+from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
 from edgevqa.devices.emulated import emulated_root
 from edgevqa.devices.jobs import packages_folder, probe
 from edgevqa.devices.shell import ShellTransport, last_line
@@ -97,7 +97,7 @@ def find_wheels(runtime: str, found: Mapping[str, Any]) -> list[Path]:
     cache = cache_folder() / "wheels"
     folder = cache / sha256_bytes(dump_json(wanted).encode())[:16]
     with folder_lock(cache, "wheels for devices"):
-        if not folder.is_dir():
+        if len(list(folder.glob("*.whl"))) != len(PINS[runtime].packages):
             with new_folder(folder) as fresh:
                 _download(fresh, PINS[runtime].packages, str(found["machine"]), python, glibc)
     return sorted(folder.glob("*.whl"))
@@ -206,7 +206,7 @@ def clean(target: Target) -> None:
     if target.kind == "emulated":
         from shutil import rmtree
 
-        rmtree(emulated_root(target) / "runtimes", ignore_errors=True)
+        rmtree(emulated_root(target) / RUNTIMES_FOLDER, ignore_errors=True)
         return
     transport = open_transport(target)
     if not isinstance(transport, ShellTransport):

@@ -36,11 +36,13 @@ def unpack(folder: str, wheels: list[list[str]]) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     os.makedirs(fresh)
     try:
-        for name, _sha256 in wheels:
+        for name, sha256 in wheels:
             with zipfile.ZipFile(name) as wheel:
                 wheel.extractall(fresh)
-            with contextlib.suppress(OSError):  # the wheel itself is needed no more, and boards are small
-                os.unlink(os.path.realpath(name))
+            kept = os.path.realpath(name)
+            if os.path.basename(kept) == sha256:  # only the store of sent files names them so; boards are small
+                with contextlib.suppress(OSError):
+                    os.unlink(kept)
         with open(os.path.join(fresh, STAMP), "w", encoding="utf-8") as stream:
             json.dump(wheels, stream)
         if os.path.isdir(folder):

@@ -61,16 +61,18 @@ def test_wheels_are_unpacked_whole_or_not_at_all(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / f"wheel{number}", "w") as wheel:
             wheel.writestr("package/version", str(number))
             wheel.writestr("../../escaped", "x")
-    store.symlink_to("wheel1")
+    (tmp_path / "wheel1").rename(tmp_path / "sum1")  # as a device keeps what was sent
+    store.symlink_to("sum1")
     (tmp_path / "wheels.json").write_text('[["store", "sum1"]]')
     assert unpacked(folder, cwd=tmp_path).stdout.endswith(unpack.MARK + "null\n")
     assert unpacked(folder, "wheels.json", cwd=tmp_path).stdout.endswith('[["store", "sum1"]]\n')
     assert (folder / "package" / "version").read_text() == "1"
-    assert not (tmp_path / "wheel1").exists()
+    assert not (tmp_path / "sum1").exists()
     (tmp_path / "wheels.json").write_text('[["wheel2", "sum2"], ["absent", "sum3"]]')
     failed = unpacked(folder, "wheels.json", cwd=tmp_path)
     assert failed.returncode == 3 and "absent" in failed.stderr and "Traceback" not in failed.stderr
     assert (folder / "package" / "version").read_text() == "1"
+    assert (tmp_path / "wheel2").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["runtime"]
     assert not list(tmp_path.rglob("escaped")) or all(folder in path.parents for path in tmp_path.rglob("escaped"))
 
