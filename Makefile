@@ -15,7 +15,7 @@ TFLITE_READY := $(TFLITE_VENV)/.ready-$(shell cksum < requirements/tflite-runtim
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tflite-runtime demo test lint format docs lock clean
+.PHONY: help venv tflite-runtime lab demo test lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ tflite-runtime:
 
 demo: venv ## the whole chain on the bundled model: export, gate, measure, Pareto table
 	@$(BIN)/edgevqa demo $(ARGS)
+
+lab: ## build the simulated devices that some tests need (Debian, as root); elsewhere those tests skip
+	@tests/lab/make.sh
 
 test: venv lint ## lint and all tests; ARGS="-k pareto" picks some
 	@$(BIN)/python -m pytest $(ARGS)

@@ -12,6 +12,7 @@ from edgevqa.checkpoints import Checkpoint, load_checkpoint
 from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
 from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
+from edgevqa.devices.jobs import probe
 from edgevqa.errors import InputError, UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
@@ -114,7 +115,9 @@ def export(
     names = gated_in or tuple(dict.fromkeys((*target.runtimes, *(runtimes or ()))))
     for name in names:
         get_runtime(name)
-    open_transport(target)  # a target that is not there is found before the work
+    transport = open_transport(target)
+    if target.kind != "local":
+        probe(target, None, transport)  # a target that is not there is found before the work
     if vocabulary is not None:
         checkpoint = trim_vocabulary(checkpoint, read_text(vocabulary), out)
     artifacts = export_many(
@@ -131,7 +134,7 @@ def export(
     for artifact in artifacts:
         # A file that is for none of them is gated in its own runtimes: none is handed out without a verdict.
         pairs += intended_pairs([artifact], names) or intended_pairs([artifact])
-    verdicts = quick_gates(pairs, target, progress=progress)
+    verdicts = quick_gates(pairs, target, transport=transport, progress=progress)
     return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
 
 
@@ -272,10 +275,21 @@ def bench(
     progress: Progress | None = None,
 ) -> list[Record]:
     """Gate and measure artifacts on a target, see `edgevqa.measure.bench.bench`."""
+    target = target or this_machine()
+    transport = open_transport(target)
+    versions: dict[str, str | None] = {}
+
+    def gate(artifact: Artifact, runtime: str, target: Target) -> Verdict:
+        """Judge on the device that is timed, and again when its runtime is another one than before."""
+        if target.kind != "local" and runtime not in versions:
+            versions[runtime] = probe(target, runtime, transport)["runtimes"][runtime]
+        return quick_gate(artifact, runtime, target, transport=transport, runtime_version=versions.get(runtime))
+
     return measure(
         artifacts,
-        target or this_machine(),
-        gate=quick_gate,
+        target,
+        gate=gate,
+        transport=transport,
         results=results,
         runtimes=runtimes,
         protocol=protocol,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.devices import Board
+
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -60,3 +62,22 @@ def child_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGEVQA_")}
     cache = {name: os.environ[name] for name in ("EDGEVQA_CACHE",) if name in os.environ}
     return {**kept, **cache, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def board() -> Iterator[Board]:
+    """A board of this architecture: what is about the connection needs no emulation."""
+    yield from started("amd64")
+
+
+@pytest.fixture(scope="session")
+def arm64_board() -> Iterator[Board]:
+    """A 64-bit ARM board; what runs there takes its time."""
+    yield from started("arm64")
+
+
+def started(arch: str) -> Iterator[Board]:
+    found = Board(arch)
+    found.start()
+    yield found
+    found.stop()

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "select": "The best file within limits, from what was measured.",
     "ask": "Answer a question about a picture with an exported file.",
     "targets": "List the device profiles.",
+    "device": "Bring to a device what it needs, or take it away.",
     "doctor": "What a target is, has and lacks, and whether it can be measured well now.",
     "completion": "Print the completion script for your shell.",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from edgevqa.cli.main import main
@@ -19,6 +21,18 @@ environment failed; 4 not enough was measured to say; 130 interrupted.
 """
 
 
+def _pages(command: click.Command, parent: click.Context, name: str, settings: dict[str, Any]) -> list[str]:
+    """The help of a command and, if it is a group, of the commands in it."""
+    context = click.Context(command, parent=parent, info_name=name, **{**command.context_settings, **settings})
+    pages = [f"## {context.command_path}\n\n```\n{command.get_help(context).strip()}\n```\n"]
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            if found is not None:
+                pages += _pages(found, context, inner, settings)
+    return pages
+
+
 def reference() -> str:
     """The page in Markdown."""
     settings = {"max_content_width": WIDTH, "terminal_width": WIDTH}
@@ -27,9 +41,7 @@ def reference() -> str:
     for name in main.list_commands(root):
         command = main.get_command(root, name)
         if command is not None:
-            own = {**command.context_settings, **settings}
-            context = click.Context(command, parent=root, info_name=name, **own)
-            pages.append(f"## edgevqa {name}\n\n```\n{command.get_help(context).strip()}\n```\n")
+            pages += _pages(command, root, name, settings)
     return "\n".join(pages)
 
 

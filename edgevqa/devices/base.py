@@ -16,6 +16,7 @@ from edgevqa.errors import InputError
 
 TEMPORARY_PREFIX = "edgevqa-tmp-"
 ABANDONED_AFTER_S = 86_400
+RUNTIMES_FOLDER = "runtimes"  # in the one folder on a device: what `edgevqa device setup` brought
 
 
 def remove_abandoned() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevqa.devices import Completed, Transport, open_transport
-from edgevqa.devices.base import TEMPORARY_PREFIX
+from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
+from edgevqa.devices.emulated import emulated_root
+from edgevqa.devices.phone import phone_probe
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 JOB_NAME = "job.json"
 START_TIMEOUT_S = 120.0
 LOGITS_TIMEOUT_S = 1800.0
+EMULATED_PATIENCE = 5  # times as long for everything on emulated devices
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,17 @@ def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict
     return [python, RUNNER.name], {RUNNER.name: RUNNER}
 
 
+def packages_folder(target: Target, runtime: str | None) -> str | None:
+    """Where `edgevqa device setup` puts the packages of a runtime, as a program on the target sees it."""
+    if runtime is None:
+        return None
+    if target.kind == "ssh":
+        return f"../../{RUNTIMES_FOLDER}/{runtime}"  # from the folder of a run
+    if target.kind == "emulated":
+        return str(emulated_root(target) / RUNTIMES_FOLDER / runtime)
+    return None
+
+
 def parse_result(stdout: str) -> Mapping[str, Any] | None:
     """The result at the end of a runner's output, whatever other programs wrote around it."""
     start = stdout.rfind(RESULT_MARK)
@@ -81,6 +95,11 @@ def _explain(target: Target, completed: Completed) -> str:
     last = f"; its last words: {lines[-1][:300]}" if lines else ""
     if signal == 9:
         return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
+    if code == 127 and target.kind == "adb":
+        return f"{target.name} has no Python, and this version of edgevqa has no runner for phones without it{last}"
+    if code == 127:
+        python = target.python or "python3"
+        return f"{target.name} has no {python}; install it, or let `python` in the profile name it{last}"
     if signal is not None:
         return f"the runner on {target.name} crashed with signal {signal}{last}"
     return f"the runner on {target.name} ended with exit code {code} and without a result{last}"
@@ -92,8 +111,10 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
         return InputError(text)
-    if kind == "missing_runtime" and runtime is not None and target.kind == "local":
-        return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
+    if kind == "missing_runtime" and runtime is not None:
+        if target.kind == "local":
+            return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
+        text += f"; bring it there with: edgevqa device setup --target {target.argument} --runtime {runtime}"
     return DeviceError(text)
 
 
@@ -113,16 +134,21 @@ def run_job(
         job: see `runner.py`; file names in it are those of `files` and `fetch`.
         files: name there -> path here.
         fetch: what the runner writes.
-        timeout_s: seconds for all of it.
+        timeout_s: seconds for all of it, on real devices.
 
     Raises:
         DeviceError: the device or the runner failed.
         MissingExtra: the runtime is not installed on this machine.
         InputError: the runtime refuses the model or the questions.
     """
+    if target.basis == "emulated":
+        timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    packages = packages_folder(target, runtime)
+    if packages is not None:
+        job = {"packages": packages, **job}
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / JOB_NAME
         path.write_text(json.dumps({**settings, **job}), encoding="utf-8")
@@ -141,7 +167,14 @@ def probe(target: Target, runtime: str | None = None, transport: Transport | Non
     Raises:
         DeviceError, MissingExtra: see `run_job`.
     """
-    return run_job(transport or open_transport(target), target, {"mode": "probe", "runtime": runtime}, {}).values
+    transport = transport or open_transport(target)
+    if target.kind == "adb" and target.python is None and runtime is None:
+        found = phone_probe(transport, target.name)
+    else:
+        found = run_job(transport, target, {"mode": "probe", "runtime": runtime}, {}).values
+    if target.machine not in (None, found["machine"]):
+        raise DeviceError(f"target {target.name} should be {target.machine}, but the device is {found['machine']}")
+    return found
 
 
 def run_logits(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import platform
 import re
 import tomllib
@@ -18,13 +19,18 @@ from typing import Any
 
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
 from edgevqa.runtimes import get_runtime
-from edgevqa.storage import config_folder
+from edgevqa.storage import config_folder, write_text
 
 BASES = ("measured", "emulated")  # what runs is never predicted
 HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling")
 
 # one entry for each kind of target: the class with its transport, imported when it is used
-TRANSPORTS: Mapping[str, str] = {"local": "edgevqa.devices.local:LocalTransport"}
+TRANSPORTS: Mapping[str, str] = {
+    "local": "edgevqa.devices.local:LocalTransport",
+    "ssh": "edgevqa.devices.ssh:SSHTransport",
+    "adb": "edgevqa.devices.adb:ADBTransport",
+    "emulated": "edgevqa.devices.emulated:EmulatedTransport",
+}
 KINDS = tuple(TRANSPORTS)
 
 
@@ -48,8 +54,13 @@ class Target:
         kind: the transport, one of `KINDS`.
         runtimes: the runtimes to measure, see `edgevqa.runtimes.RUNTIMES`.
         machine: the architecture that the device has (`x86_64`, `aarch64`); checked before anything runs.
-        host: the address of a device that is reached over a network.
+        host: the address of a device that is reached over ssh: a name of ~/.ssh/config, `user@address`, or
+            `ssh://user@address:port`.
         serial: the serial number of a device that is reached over adb.
+        ssh_config: a file of ssh settings to use instead of ~/.ssh/config, relative to the profile.
+        folder: the one folder on a remote device where everything goes; relative to the home there.
+        root: the folder with another architecture's root file system, for an emulated target.
+        cpu: the processor that qemu emulates.
         python: the Python interpreter on the device; by default each runtime's own on this machine.
         delegate: what the runtimes compute with.
         threads: how many threads, unless the command says otherwise.
@@ -71,6 +82,10 @@ class Target:
     machine: str | None = None
     host: str | None = None
     serial: str | None = None
+    ssh_config: str | None = None
+    folder: str | None = None
+    root: str | None = None
+    cpu: str | None = None
     python: str | None = None
     delegate: str = "cpu"
     threads: int = 1
@@ -85,15 +100,32 @@ class Target:
     source: Path | None = None
 
     def check_this_machine(self) -> None:
-        """Raise DeviceError, in two lines, when the profile means another machine than this one."""
+        """Raise DeviceError, in two lines, when the device is neither this machine nor one with an address."""
         here = platform.machine()
-        if self.machine in (None, here):
-            return
-        raise DeviceError(
-            f"target {self.name} is {self.machine}, this machine is {here}, and no host is configured.\n"
-            f"Run the command on such a machine; from here it takes a profile of a kind that reaches it (known: "
-            f"{', '.join(KINDS)}), in {config_folder() / 'targets' / (self.name + '.toml')}."
-        )
+        if self.kind == "local" and self.machine not in (None, here):
+            raise DeviceError(
+                f"target {self.name} is {self.machine}, this machine is {here}, and no host is configured.\n"
+                f"Run the command on such a machine, or reach one over ssh: "
+                f"edgevqa targets new {self.name} --from {self.name} --host USER@ADDRESS"
+            )
+        if self.kind == "ssh" and self.host is None:
+            there = " On the device itself, take --target arm64." if self.machine == "aarch64" else ""
+            raise DeviceError(
+                f"target {self.name} is reached over ssh, and no host is configured.\n"
+                f"Name it once: edgevqa targets new {self.name} --from {self.name} --host USER@ADDRESS.{there}"
+            )
+
+    @property
+    def argument(self) -> str:
+        """What `--target` takes for this profile: its name, or its file where the name is not known."""
+        if self.source is None or find_profiles().get(self.name) == self.source:
+            return self.name
+        return str(self.source)
+
+    def beside(self, name: str) -> Path:
+        """A path in the profile, which is relative to the profile's own folder."""
+        path = Path(name).expanduser()
+        return path if self.source is None else self.source.parent / path
 
 
 _PLAIN = {"str": str, "str | None": str, "int": int, "float | None": float}
@@ -219,3 +251,37 @@ def load_target(name_or_path: str | Path) -> Target:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the target profile {path}: {error}") from None
     return parse_target(content, str(path), path)
+
+
+def write_profile(name: str, origin: str, *, host: str | None = None, replace: bool = False) -> Path:
+    """Write a user's own profile as a copy of another one.
+
+    Args:
+        name: what it is called.
+        origin: the profile to copy, by name or path.
+        host: its address; a profile of this machine's kind becomes one that is reached over ssh.
+        replace: whether it may take the place of a user's own one.
+
+    Returns:
+        where it was written.
+
+    Raises:
+        UsageError: the name makes no sense, or is taken.
+        InputError, EnvironmentFailure: a file cannot be read or written.
+    """
+    source = load_target(origin).source
+    assert source is not None
+    values = {"name": name}
+    if host is not None:
+        values |= {"kind": "ssh", "host": host}
+    top, table, rest = source.read_text(encoding="utf-8").partition("\n[")
+    kept = [line for line in top.splitlines() if line.split("=")[0].strip() not in values]
+    # a string of JSON is one of TOML, too
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    text = "\n".join([*lines, *kept]) + "\n" + (table + rest if table else "")
+    path = config_folder() / "targets" / f"{name}.toml"
+    parse_target(text, f"the profile {name!r}")
+    if path.exists() and not replace:
+        raise UsageError(f"{path} is there already; edit it, or replace it with --force")
+    write_text(path, text)
+    return path

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import run_logits
-from edgevqa.errors import InputError, IntegrityError
+from edgevqa.errors import EdgeVQAError, InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
 from edgevqa.gate.parity import margins, parity, tolerance_for
@@ -44,9 +44,9 @@ def reference_labels(artifact: Artifact) -> NDArray[np.int64] | None:
 
 
 def machine_of(target: Target) -> str | None:
-    """Which machine a local target is here and now: its name, architecture and processor; None for other targets."""
+    """Which machine a target is now: this one's name, architecture and processor, or the address of another."""
     if target.kind != "local":
-        return None
+        return target.host or target.serial or target.root
     return f"{platform.node()} {platform.machine()} {probe()['cpu_model']}"
 
 
@@ -120,10 +120,11 @@ def quick_gate(
         logits, facts = run_logits(target, artifact.file, artifact.reference_inputs, runtime, transport=transport)
         found = parity(reference, logits, tolerance)
     except InputError as error:  # the runtime refuses the file or its inputs: that is the file's fault
+        elsewhere = "" if target.kind == "local" else f"; {_here(artifact, runtime, reference, tolerance)}"
         verdict = Verdict(
             **values,
             status=FAILED,
-            reason=" ".join(str(error).split()),
+            reason=" ".join(str(error).split()) + elsewhere,
             runtime_version=runtime_version,
             parity=None,
             score=None,
@@ -131,6 +132,8 @@ def quick_gate(
     else:
         score = _reference_score(artifact, logits, reference, tolerance_for("fp32", target.tolerances))
         status, reason = judge(manifest["task"]["trained"], found, score)
+        if status == FAILED and target.kind != "local":
+            reason += f"; {_here(artifact, runtime, reference, tolerance)}"
         verdict = Verdict(
             **values,
             status=status,
@@ -141,6 +144,18 @@ def quick_gate(
         )
     write_verdict(artifact, verdict)
     return verdict
+
+
+def _here(artifact: Artifact, runtime: str, reference: NDArray[np.float32], tolerance: float) -> str:
+    """Whether a file that is wrong on a device is right on this machine, in words."""
+    here = Target(name="this machine", description="", kind="local", runtimes=(runtime,))
+    try:
+        logits, facts = run_logits(here, artifact.file, artifact.reference_inputs, runtime)
+    except EdgeVQAError as error:
+        return f"whether it is right on this machine is unknown: {error}"
+    if not parity(reference, logits, tolerance).passed:
+        return "it is as wrong on this machine"
+    return f"it is right on this machine ({runtime} {facts.get('runtime_version')}), so the device is at fault"
 
 
 def _reference_score(

@@ -24,7 +24,7 @@ from edgevqa.measure.profiles import PROFILES_NAME, keep_profile
 from edgevqa.measure.protocols import Protocol, get_protocol
 from edgevqa.measure.questions import TimedQuestions
 from edgevqa.measure.record import RECORDS_NAME, Record, read_records
-from edgevqa.measure.rows import base_record, findings_of, has_peak, measured_record, verdict_fields
+from edgevqa.measure.rows import NOT_RUN, base_record, findings_of, has_peak, measured_record, verdict_fields
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import append_line, folder_lock, remove_leftovers, sha256_file
 
@@ -62,6 +62,10 @@ class Bench:
             self.write_unmeasured(cell, f"gate failed: {cell.verdict['gate_reason']}")
             return True
         old = cell.record
+        if cell.verdict["gate"] == NOT_RUN:
+            if old is None or old.n == 0:  # what was measured before stays
+                self.write_unmeasured(cell, f"not measured: {cell.verdict['gate_reason']}")
+            return True
         if old is None or old.n == 0 or old.gate == "failed" or (retry_invalid and not old.is_valid):
             return False
         renewed = dataclasses.replace(old, artifact=str(cell.artifact.folder), **cell.verdict)

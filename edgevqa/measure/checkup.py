@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,16 +54,16 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     """
     target = load_target(name_or_path)
     transport = open_transport(target)
+    first = probe(target, None, transport)
     missing = []
     versions = {}
-    values: Mapping[str, Any] = {}
     for name in target.runtimes:
         try:
             values = probe(target, name, transport)
             versions[name] = f"{get_runtime(name).package} {values['runtimes'][name]}"
         except EnvironmentFailure as error:
             missing.append(f"{name}: {error}")
-    first = probe(target, None, transport)
+    first = probe(target, None, transport)  # anew: loading the runtimes was work
     time.sleep(LOOK_SECONDS)
     second = probe(target, None, transport)
     states = [HostState.from_dict(found["host"]) for found in (first, second)]
@@ -81,16 +82,18 @@ def check_up(name_or_path: str | Path) -> CheckUp:
 
 def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
     memory = found.get("memory_mb")
-    clocks = sorted({round(clock) for clock in found["core_maximum_mhz"] if clock is not None}, reverse=True)
+    clocks = Counter(round(clock) for clock in found["core_maximum_mhz"] if clock is not None)
     return {
         "target": f"{target.name} ({target.kind})",
         "machine": " ".join(filter(None, (found.get("board"), found["machine"], found["system"], found["kernel"]))),
         "processor": f"{found.get('cpu_model') or 'unknown'}, {found['cores']} cores",
-        "clocks": ", ".join(f"{clock} MHz" for clock in clocks) or "unknown",
+        "clusters": ", ".join(f"{clocks[clock]} x {clock} MHz" for clock in sorted(clocks, reverse=True)) or "unknown",
         "features": ", ".join(found["features"]) or "unknown",
         "memory": "unknown" if memory is None else f"{memory / 1000:.1f} GB",
-        "python": f"{found['python']}, numpy {found['numpy']}",
+        "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",
+        "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}" if found["python"] else "none",
         "runtimes": ", ".join(versions.values()) or "none of the profile's",
         "accelerator": target.delegate,
+        "sensors": ", ".join(found["sensors"]) or "none found",
         "energy sensor": target.energy_sensor or "none configured",
     }

@@ -64,7 +64,9 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
-    facts = {key: value for key, value in found.items() if key not in ("ok", "host", "runtimes", "memory_mb")}
+    facts = {
+        key: value for key, value in found.items() if key not in ("ok", "host", "runtimes", "memory_mb", "sensors")
+    }
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),

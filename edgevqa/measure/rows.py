@@ -31,6 +31,7 @@ MODEL_FIELDS = (
     "macs",
     "tokens",
 )
+NOT_RUN = "not run"
 FILE_FIELDS = ("regions", "scope", "format", "precision", "scheme", "calibration_sha256")
 
 
@@ -43,7 +44,9 @@ def verdict_fields(gate: Gate, artifact: ArtifactLike, runtime: str, target: Tar
     """What a record says about the gate."""
     try:
         verdict = gate(artifact, runtime, target)
-    except (DeviceError, InputError, GateFailed) as error:
+    except DeviceError as error:  # that is the device's fault and says nothing about the file
+        return {"gate": NOT_RUN, "gate_reason": str(error)}
+    except (InputError, GateFailed) as error:
         return {"gate": "failed", "gate_reason": f"the gate could not be run: {error}"}
     return {
         "gate": str(verdict.status),

@@ -337,6 +337,21 @@ def package_version(package: str) -> str | None:
         return None
 
 
+def sensors() -> list[str]:
+    """What this machine measures itself by: temperatures, and power or current, as the kernel names them."""
+    found = set()
+    for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"):
+        if read_number(path) is not None:
+            found.add("temperature " + (read(os.path.join(os.path.dirname(path), "type")) or "unnamed"))
+    for path in glob.glob("/sys/class/hwmon/hwmon*/power*_input") + glob.glob("/sys/class/hwmon/hwmon*/curr*_input"):
+        found.add("power " + (read(os.path.join(os.path.dirname(path), "name")) or "unnamed"))
+    for path in glob.glob("/sys/class/power_supply/*/current_now"):
+        found.add("battery " + os.path.basename(os.path.dirname(path)))
+    if os.path.isdir("/sys/class/powercap/intel-rapl:0"):
+        found.add("energy intel-rapl")
+    return sorted(found)
+
+
 def probe() -> dict[str, Any]:
     """What this machine is, and the versions of what is installed for this Python."""
     facts: dict[str, str] = {}
@@ -361,9 +376,11 @@ def probe() -> dict[str, Any]:
         "core_mask": hex(sum(1 << core for core in allowed_cores())),
         "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],
         "memory_mb": int(kilobytes[0]) * 1024 / 1e6 if kilobytes else None,
+        "bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python": platform.python_version(),
         "numpy": package_version("numpy"),
         "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
+        "sensors": sensors(),
         "host": host_state(),
     }
 
@@ -572,6 +589,9 @@ def run_job(path: str) -> dict[str, Any]:
         for variable in THREAD_VARIABLES:  # before numpy and the runtimes read them
             os.environ[variable] = str(threads)
         pin(job.get("core_mask"))
+        packages = job.get("packages")
+        if packages and os.path.isdir(packages):  # before what the device has itself
+            sys.path.insert(0, os.path.abspath(packages))
         return mode(job)
     except RunnerError as error:
         return {"ok": False, "error": str(error), "kind": error.kind}

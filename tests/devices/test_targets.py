@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgevqa.devices import Target, find_profiles, load_target, open_transport, parse_target, profile_folder
 from edgevqa.devices.local import LocalTransport
+from edgevqa.devices.targets import write_profile
 from edgevqa.errors import DeviceError, InputError, UsageError
 from edgevqa.measure.protocols import get_protocol
 
@@ -41,7 +42,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_shipped_profile_is_whole() -> None:
     names = {path.stem for path in profile_folder().glob("*.toml")}
-    assert {"x86", "arm64"} <= names
+    assert {"x86", "arm64", "raspberry-pi-4", "raspberry-pi-5", "jetson", "arm64-emulated"} <= names
     for name in names:
         target = load_target(name)
         assert target.name == name
@@ -139,4 +140,23 @@ def test_a_target_that_is_another_machine_says_what_to_do_in_two_lines(settings:
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert "no host is configured" in lines[0]
-    assert str(settings / "board.toml") in lines[1]
+    assert "edgevqa targets new board --from board --host" in lines[1]
+    with pytest.raises(DeviceError) as caught:
+        open_transport(load_target("raspberry-pi-5"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_profile_of_ones_own_is_a_copy_with_an_address(settings: Path) -> None:
+    path = write_profile("kitchen", "raspberry-pi-5", host='pi@"odd"')
+    made, origin = load_target("kitchen"), load_target("raspberry-pi-5")
+    assert made == dataclasses.replace(origin, name="kitchen", host='pi@"odd"', source=settings / "kitchen.toml")
+    with pytest.raises(UsageError, match="--force"):
+        write_profile("kitchen", "x86")
+    assert write_profile("kitchen", "arm64", host="pi", replace=True) == path
+    assert (load_target("kitchen").kind, load_target("kitchen").machine) == ("ssh", "aarch64")
+    (settings / "own.toml").write_text(OWN.replace('"board"', '"own"'))
+    write_profile("other", "own")
+    assert load_target("other").limits == load_target("own").limits
+    with pytest.raises(UsageError, match="letters"):
+        write_profile("../up", "x86")
+    assert {path.name for path in settings.iterdir()} == {"kitchen.toml", "own.toml", "other.toml"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,26 @@ def edit_onnx(artifact: Artifact, change: Callable[[Any], None]) -> Artifact:
     model = onnx.load(artifact.file)
     change(model)
     return replace_file(artifact, model.SerializeToString())
+
+
+class Wrong(Counting):
+    """A device whose runtime computes something else."""
+
+    def run(self, *arguments: Any, **more: Any) -> Any:
+        completed = super().run(*arguments, **more)
+        path = completed.files["logits.npy"]
+        np.save(path, np.load(path) + np.linspace(0, 5, np.load(path).shape[1], dtype=np.float32))
+        return completed
+
+
+def test_right_on_the_host_and_wrong_on_the_device_is_reported_as_that(artifact: Take, here: Target) -> None:
+    device = dataclasses.replace(here, name="pi", kind="ssh", host="pi", python=sys.executable)
+    one = artifact("onnx-fp32")
+    verdict = quick_gate(one, "onnxruntime", device, transport=Wrong())
+    assert verdict.status == "failed"
+    assert "it is right on this machine (onnxruntime 1." in verdict.reason
+    assert "so the device is at fault" in verdict.reason
+    assert quick_gate(one, "onnxruntime", device, transport=Counting(), again=True).status == "passed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""The whole way to a simulated Raspberry Pi: export, setup, gate, bench, record, Pareto row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgevqa.devices import Target
+from tests.cli.conftest import SMALLEST, Program, says
+from tests.lab.devices import Board
+
+PROFILE = """
+name = "simulated-pi"
+description = "a Raspberry Pi 5 under qemu"
+kind = "ssh"
+host = "127.0.0.1"
+machine = "aarch64"
+runtimes = ["onnxruntime"]
+protocol = "smoke"
+basis = "emulated"
+host_checks = []
+features = ["asimd", "asimddp"]
+"""
+
+
+def profile(board: Board, folder: Path) -> tuple[Target, Path]:
+    target = board.target(folder)
+    path = folder / "pi.toml"
+    path.write_text(f'{PROFILE}ssh_config = "ssh_config"\nfolder = "{target.folder}"\n')
+    return target, path
+
+
+def test_faults_of_the_way_are_one_line_and_exit_3(board: Board, light_program: Program, tmp_path: Path) -> None:
+    target, path = profile(board, tmp_path)
+    wrong = light_program("doctor", "--target", str(path), cwd=tmp_path)
+    says(wrong, 3, "target simulated-pi should be aarch64, but the device is x86_64")
+    (tmp_path / "known_hosts").write_text("")
+    for arguments in (("doctor",), ("device", "setup"), ("device", "clean")):
+        failed = light_program(*arguments, "--target", str(path), cwd=tmp_path)
+        says(failed, 3, "host key of simulated-pi (127.0.0.1) is not known")
+    shutil.rmtree(board.path(target), ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_the_whole_chain_on_a_simulated_raspberry_pi(arm64_board: Board, program: Program, tmp_path: Path) -> None:
+    target, path = profile(arm64_board, tmp_path)
+    made = program("export", *SMALLEST, "--format", "onnx", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    lacking = program("bench", "--target", str(path), cwd=tmp_path)
+    says(lacking, 3, "onnxruntime cannot be imported", "edgevqa device setup --target")
+    brought = program("device", "setup", "--target", str(path), cwd=tmp_path)
+    if "pip cannot download" in brought.stderr:
+        pytest.skip(brought.stderr)
+    assert brought.returncode == 0, brought.stderr
+    assert "aarch64.whl" in brought.stdout
+    measured = program("bench", "--target", str(path), cwd=tmp_path)
+    assert measured.returncode == 0, measured.stderr + measured.stdout
+    (row,) = [json.loads(line) for line in (tmp_path / "results" / "records.jsonl").read_text().splitlines()]
+    assert (row["target"], row["basis"], row["gate"]) == ("simulated-pi", "emulated", "passed")
+    assert row["n"] >= 64 or row["p50_ms"] is not None
+    assert row["parity"] < 1e-4
+    (environment,) = (tmp_path / "results" / "environments").iterdir()
+    facts = json.loads(environment.read_text())["environment"]
+    assert (facts["machine"], facts["board"]) == ("aarch64", "Raspberry Pi 5 Model B Rev 1.0")
+    program("pareto", "--include-emulated", cwd=tmp_path)
+    with (tmp_path / "results" / "pareto.csv").open() as stream:
+        (line,) = csv.DictReader(stream)
+    assert line["basis"] == "emulated"
+    cleaned = program("device", "clean", "--target", str(path), cwd=tmp_path)
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert not arm64_board.path(target).exists()

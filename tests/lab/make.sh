@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Install what the simulated devices need and build them, each once for each content of its script.
+# Where that is not possible it says why and ends well: the tests that need a device then skip with that reason.
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+lab=${EDGEVQA_LAB:-${EDGEVQA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/edgevqa}/lab}
+binfmt=/proc/sys/fs/binfmt_misc
+mkdir -p "$lab"
+lab=$(realpath "$lab")
+exec 9> "$lab/.lock"
+flock 9
+
+give_up() {
+  echo "no simulated devices: $1" | tee "$lab/reason" >&2
+  exit 0
+}
+
+rm -f "$lab/reason"
+[ "$(id -u)" = 0 ] || give_up "building them needs root"
+missing=()
+for pair in mmdebstrap:mmdebstrap qemu-aarch64-static:qemu-user-static ssh:openssh-client adb:adb; do
+  command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get > /dev/null || give_up "there is no apt-get to install ${missing[*]}"
+  echo "Installing ${missing[*]} for the simulated devices."
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } > "$lab/apt.log" 2>&1 \
+    || give_up "apt-get cannot install ${missing[*]}, see $lab/apt.log"
+fi
+unshare --mount true 2> /dev/null || give_up "mounts are refused here"
+devices=(board-amd64 phone-amd64)
+mountpoint -q "$binfmt" || mount -t binfmt_misc binfmt_misc "$binfmt" 2> /dev/null || true
+if [ -e "$binfmt/qemu-aarch64" ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf > "$binfmt/register" 2> /dev/null; then
+  devices+=(board-arm64)
+else
+  echo "no simulated ARM devices: qemu cannot be registered in $binfmt" | tee "$lab/reason" >&2
+fi
+for device in "${devices[@]}"; do
+  folder=$lab/$device script=$here/${device%-*}.sh
+  stamp=$(sha256sum "$script" | cut -c1-16)
+  [ "$(cat "$folder/stamp" 2> /dev/null)" != "$stamp" ] || continue
+  echo "Building the simulated $device, half a minute at most."
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  if ! "$script" build "$folder" "${device#*-}" > "$folder/build.log" 2>&1; then
+    give_up "$device cannot be built, see $folder/build.log"
+  fi
+  echo "$stamp" > "$folder/stamp"
+done
+echo "Simulated devices: $lab"
