@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevqa.data.score import accuracy
+from edgevqa.data.score import ACCURACY, AnswerKey
 from edgevqa.errors import InputError
 
 LIMITS: Mapping[str, float] = {"fp32": 0.0, "fp16": 0.2, "int8": 0.5}
@@ -26,7 +26,7 @@ class ScoreCheck:
 
     Attributes:
         questions: what was asked: "reference questions", "scenes/test", "1000 of scenes/test".
-        percent, count, standard_error: right answers in percent, of how many questions, and its error in points.
+        percent, count, standard_error: the score in percent, of how many questions, and its error in points.
         fp32_percent: of the fp32 PyTorch submodel; None when it is not known.
         drop: points lost against it; negative when the artifact is better.
         drop_error: standard error of `drop` as a figure about more questions than these: from the questions on
@@ -34,6 +34,7 @@ class ScoreCheck:
         limit: points that may be lost.
         full: whether the questions are a full test split, where the limit holds strictly. On a sample a loss counts
             only when it exceeds the limit by two standard errors of the drop.
+        kind: of the score, see `edgevqa.data.score`.
     """
 
     questions: str
@@ -45,6 +46,7 @@ class ScoreCheck:
     drop_error: float | None
     limit: float
     full: bool
+    kind: str = ACCURACY
 
     @property
     def passed(self) -> bool:
@@ -62,51 +64,66 @@ class ScoreCheck:
         """Why it failed, in one line; empty when it passed."""
         if self.passed:
             return ""
+        kind = "" if self.kind == ACCURACY else f" {self.kind}"
         error = "" if self.drop_error is None else f" (standard error {self.drop_error:.2f})"
         return (
-            f"it scores {self.percent:.2f} % on {self.questions}, {self.drop:.2f} points{error} below fp32 PyTorch; "
-            f"{self.limit:g} are allowed"
+            f"it scores {self.percent:.2f} %{kind} on {self.questions}, {self.drop:.2f} points{error} below "
+            f"fp32 PyTorch; {self.limit:g} are allowed"
         )
 
 
 def compare_answers(
-    answers: Integers, fp32: Integers, labels: Integers, *, questions: str, limit: float, full: bool
+    answers: Integers, fp32: Integers, labels: Integers | AnswerKey, *, questions: str, limit: float, full: bool
 ) -> ScoreCheck:
     """Compare the answers (n,) of an artifact with those of fp32 PyTorch, question by question.
 
-    With b questions that only PyTorch gets right and c that only the artifact does, the drop is (b - c) / n, and its
-    variance over questions drawn like these is (b + c - (b - c)^2 / n) / n^2.
+    The drop is the mean of what PyTorch's answer to a question is worth above the artifact's, and its variance over
+    questions drawn like these is that of a mean: with b questions that only PyTorch gets right and c that only the
+    artifact does, (b - c) / n and (b + c - (b - c)^2 / n) / n^2.
 
     Raises:
         InputError: the lengths differ, or there are no questions.
     """
-    if fp32.shape != labels.shape:
-        raise InputError(f"{fp32.shape} answers of fp32 PyTorch do not fit {labels.shape} questions")
-    score, full_score = accuracy(answers, labels), accuracy(fp32, labels)
-    right, fp32_right = answers == labels, fp32 == labels
-    lost, won, count = int((fp32_right & ~right).sum()), int((right & ~fp32_right).sum()), len(labels)
-    variance = max(lost + won - (lost - won) ** 2 / count, 0.0) / count**2
+    key = _key(labels)
+    count = len(key)
+    if fp32.shape != (count,):
+        raise InputError(f"{fp32.shape} answers of fp32 PyTorch do not fit {(count,)} questions")
+    score, full_score = key.score(answers), key.score(fp32)
+    lost = key.marks(fp32) - key.marks(answers)
+    total = float(lost.sum())
+    variance = max(float((lost * lost).sum()) - total**2 / count, 0.0) / count**2
     return ScoreCheck(
         questions=questions,
         percent=score.percent,
         count=count,
         standard_error=score.standard_error,
         fp32_percent=full_score.percent,
-        drop=100.0 * (lost - won) / count,
+        drop=100.0 * total / count,
         drop_error=100.0 * math.sqrt(variance),
         limit=limit,
         full=full,
+        kind=key.kind,
     )
 
 
+def _key(labels: Integers | AnswerKey) -> AnswerKey:
+    return labels if isinstance(labels, AnswerKey) else AnswerKey.one_right(labels)
+
+
 def compare_score(
-    answers: Integers, labels: Integers, fp32_percent: float | None, *, questions: str, limit: float, full: bool
+    answers: Integers,
+    labels: Integers | AnswerKey,
+    fp32_percent: float | None,
+    *,
+    questions: str,
+    limit: float,
+    full: bool,
 ) -> ScoreCheck:
     """Compare the answers (n,) of an artifact with the score of fp32 PyTorch alone.
 
     On a sample the score of the full split says nothing strict: the drop's error is then the score's own.
     """
-    score = accuracy(answers, labels)
+    score = _key(labels).score(answers)
     drop = None if fp32_percent is None else fp32_percent - score.percent
     return ScoreCheck(
         questions=questions,
@@ -118,4 +135,5 @@ def compare_score(
         drop_error=None if drop is None or full else score.standard_error,
         limit=limit,
         full=full,
+        kind=score.kind,
     )

@@ -17,7 +17,7 @@ from edgevqa.errors import InputError, UsageError
 from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import read_json, write_bytes, write_json
-from edgevqa.training.batches import Batches, Questions, to_tensors, trim
+from edgevqa.training.batches import Batches, Questions, targets, to_tensors, trim
 from edgevqa.training.recipe import Recipe
 from edgevqa.training.stages import Stage
 
@@ -149,7 +149,7 @@ def train(
     state_path = folder / f"{name}.state.pt"
     first = _load_state(state_path, identity, stage, optimizers) if state_path.exists() else 0
     batches = Batches(split, recipe.batch, recipe.seed)
-    answers = torch.from_numpy(split.answers)
+    answers = stage.model.config.answer_count
     history_path = folder / f"{name}.history.json"
     history = read_json(history_path) if history_path.exists() else []
     history = [entry for entry in history if entry["step"] <= first]
@@ -166,7 +166,7 @@ def train(
         inputs = to_tensors(trim(split.model_inputs(indices)), device)
         model.zero_grad()
         stage.extra.zero_grad()
-        losses.append(stage.backward(step, indices, inputs, answers[indices].to(device)))
+        losses.append(stage.backward(step, indices, inputs, targets(split, indices, answers).to(device)))
         for optimizer in optimizers:
             optimizer.step()
         done = step + 1
