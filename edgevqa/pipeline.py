@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
+from edgevqa.checkpoints.data import DataOf
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
-from edgevqa.errors import InputError, UsageError
+from edgevqa.errors import UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
 from edgevqa.gate.gate import quick_gate, quick_gates
@@ -127,6 +128,7 @@ def evaluate(
     runtimes: Sequence[str] | None = None,
     target: Target | None = None,
     count: int | None = None,
+    data: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Judged]:
     """Score artifacts on their model's test split; a score is final when the whole split was asked.
@@ -137,6 +139,7 @@ def evaluate(
         runtimes: in which runtimes; the target's by default.
         target: where; this machine by default.
         count: questions of the fixed sample; None takes all.
+        data: where the folder of a user's own data is now, when it was moved since the training.
         progress: told about every submodel and artifact.
 
     Raises:
@@ -156,31 +159,20 @@ def evaluate(
     judged: list[Judged] = []
     for name in names:
         own = [pair for pair in pairs if pair[0].manifest["model"] == name]
-        judged += _evaluate_model(load_checkpoint(model or name), own, target, count, progress)
+        judged += _evaluate_model(DataOf(load_checkpoint(model or name), data), own, target, count, progress)
     return judged
 
 
 def _evaluate_model(
-    checkpoint: Checkpoint,
+    data: DataOf,
     pairs: Sequence[tuple[Artifact, str]],
     target: Target,
     count: int | None,
     progress: Progress,
 ) -> list[Judged]:
     """Score artifacts of one model, each in a runtime, see `evaluate`."""
-    described = checkpoint.dataset or {}
-    dataset = described.get("name")
-    if dataset is None:
-        raise InputError(f"{checkpoint.folder} names no dataset to be scored on")
-    from edgevqa.data.dataset import load_dataset
-
-    data = load_dataset(dataset)
-    if data.version != described.get("version"):
-        raise InputError(
-            f"{checkpoint.folder} was trained on version {described.get('version')} of {dataset}; "
-            f"this edgevqa has version {data.version}"
-        )
-    exam = Exam(data.split("test", progress), count)
+    checkpoint = data.checkpoint
+    exam = Exam(data.open().split("test", progress), count)
     submodels: dict[str, Artifact] = {}
     for artifact, _name in pairs:
         if artifact.manifest["model_sha256"] != checkpoint.sha256:
@@ -195,7 +187,7 @@ def _evaluate_model(
         plan = SubmodelPlan.from_dict(artifact.manifest["plan"])
         fp32[name] = fp32_answers(checkpoint, plan, exam, keep_in=artifact.folder.parent)
     progress.finish()
-    verdicts = evaluate_artifacts(pairs, dataset, "test", count, target, fp32, progress=progress)
+    verdicts = evaluate_artifacts(pairs, data, "test", count, target, fp32, progress=progress)
     return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
 
 

@@ -15,6 +15,7 @@ from edgevqa.slimming.rules import layer_lists
 from edgevqa.storage import read_json
 
 SCHEMA_VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIG = "config.json"
 ENTRIES: Mapping[str, str] = {
     "name": "a name of letters, digits, '.', '_' and '-'",
@@ -36,7 +37,7 @@ def _holds(value: Any, kind: str) -> bool:
     if kind == "true or false":
         return isinstance(value, bool)
     if kind.startswith("a name"):
-        return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
+        return isinstance(value, str) and NAME.fullmatch(value) is not None
     if kind == "an object of numbers":
         return isinstance(value, dict) and all(type(item) in (int, float) for item in value.values())
     return isinstance(value, dict)
@@ -95,6 +96,12 @@ def check_sizes(folder: Path, config: MCANConfig, slimming: Slimming, *, words: 
         if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
             shown = ", ".join(map(str, fractions)) or "nothing"
             raise InputError(f"{folder / CONFIG}: slimming.{name} should be fractions from 0 to 1, not {shown}")
+
+
+def check_name(out: Path) -> None:
+    """Raise UsageError unless the last part of a path can be a model's name."""
+    if not NAME.fullmatch(out.resolve().name):
+        raise UsageError(f"{out} does not end in a name of letters, digits, '.', '_' and '-'; choose another --out")
 
 
 def check_free(folder: Path) -> None:

@@ -22,6 +22,7 @@ from edgevqa.errors import GateFailed
 @click.option("--model", help="The checkpoint they were exported from.  [default: the bundled one of that name]")
 @names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime.  [default: the target's]")
 @click.option("--target", help="A profile's name or file.  [default: this machine]")
+@click.option("--data", type=click.Path(path_type=Path), help="Where the folder of your own data was moved to.")
 @click.option("--questions", type=click.IntRange(1), help="Only this many, a fixed sample.  [default: all]")
 @json_option
 def command(
@@ -29,6 +30,7 @@ def command(
     model: str | None,
     runtimes: tuple[str, ...] | None,
     target: str | None,
+    data: Path | None,
     questions: int | None,
     as_json: bool,
 ) -> None:
@@ -48,13 +50,15 @@ def command(
             runtimes=runtimes,
             target=None if target is None else load_target(target),
             count=questions,
+            data=data,
             progress=progress,
         )
     if as_json:
         print_json([{**one.verdict.to_dict(), "folder": one.artifact.folder} for one in judged])
     else:
         columns = [
-            Column("artifact"), Column("runtime"), Column("score %", number=True), Column("questions", number=True),
+            Column("artifact"), Column("runtime"), Column("score %", number=True), Column("score is"),
+            Column("questions", number=True),
             Column("PyTorch fp32 %", number=True), Column("verdict"),
         ]  # fmt: skip
         rows = []
@@ -66,6 +70,7 @@ def command(
                     one.artifact.name,
                     one.runtime,
                     "-" if score is None else f"{score.percent:.2f} ± {score.standard_error:.2f}",
+                    "-" if score is None else score.kind,
                     "-" if score is None else str(score.count),
                     "-" if fp32 is None else f"{fp32:.2f}",
                     one.verdict.status,

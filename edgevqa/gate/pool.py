@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevqa.checkpoints.data import DataOf
 from edgevqa.devices import Target
 from edgevqa.export.manifest import Artifact, load_artifact
 from edgevqa.gate.gate import WORKERS
@@ -21,18 +22,16 @@ if TYPE_CHECKING:
 
 
 def _evaluate(
-    folder: Path, dataset: str, split: str, count: int | None, runtime: str, target: Target, fp32: NDArray[np.int64]
+    folder: Path, data: DataOf, split: str, count: int | None, runtime: str, target: Target, fp32: NDArray[np.int64]
 ) -> Verdict:
     """Score one artifact in a process of its own."""
-    from edgevqa.data.dataset import load_dataset
-
-    exam = Exam(load_dataset(dataset).split(split), count)
+    exam = Exam(data.open().split(split), count)
     return evaluate_artifact(load_artifact(folder, verify=False), exam, runtime, target, fp32=fp32)
 
 
 def evaluate_artifacts(
     pairs: Sequence[tuple[Artifact, str]],
-    dataset: str,
+    data: DataOf,
     split: str,
     count: int | None,
     target: Target,
@@ -45,7 +44,7 @@ def evaluate_artifacts(
 
     Args:
         pairs: artifacts with the runtimes.
-        dataset: name of the dataset, see `edgevqa.data.dataset.load_dataset`.
+        data: which data, see `edgevqa.checkpoints.data`.
         split: name of the split.
         count: questions of the fixed sample; None takes the whole split.
         target: the device; with one that is not this machine, one artifact is scored at a time.
@@ -62,7 +61,7 @@ def evaluate_artifacts(
     progress = progress or Silent()
     progress.start("scoring", len(pairs))
     arguments = [
-        (artifact.folder, dataset, split, count, runtime, target, fp32[artifact.manifest["submodel"]])
+        (artifact.folder, data, split, count, runtime, target, fp32[artifact.manifest["submodel"]])
         for artifact, runtime in pairs
     ]
     verdicts: dict[int, Verdict] = {}

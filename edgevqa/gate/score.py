@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.data.dataset import Split
+from edgevqa.data.score import AnswerKey
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import InputError, IntegrityError
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 1000
 SAMPLE_SEED = 20240229
-CHUNK = 256
-"""Questions whose inputs are in memory at once."""
+CHUNK, SENT, CHUNK_BYTES = 256, 2000, 64 << 20
+"""Questions whose inputs are in memory at once, here and when they are sent to a device, and what they may take."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Exam:
         """The right answers (n,)."""
         return np.asarray(self.split.answers[self.indices], np.int64)
 
+    @cached_property
+    def key(self) -> AnswerKey:
+        """What each answer is worth to each of the questions."""
+        return self.split.key.take(self.indices)
+
     @property
     def title(self) -> str:
         """The questions in words."""
@@ -83,16 +89,12 @@ class Exam:
     @cached_property
     def id(self) -> str:
         """sha256 of the questions, their pictures and their answers."""
-        digest = hashlib.sha256(self.split.name.encode())
-        arrays = (self.split.tokens, self.split.answers, self.split.image_index, self.indices)
-        for array in (*arrays, *(self.split.images[name] for name in sorted(self.split.images))):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(self.split.digest().encode() + self.indices.tobytes()).hexdigest()
 
-    def chunks(self) -> list[NDArray[np.int64]]:
-        """The places of the questions in pieces of `CHUNK`."""
-        return [self.indices[start : start + CHUNK] for start in range(0, len(self.indices), CHUNK)]
+    def chunks(self, most: int = CHUNK) -> list[NDArray[np.int64]]:
+        """The places of the questions in pieces of `most`, or of fewer where their inputs are large."""
+        size = max(1, min(most, CHUNK_BYTES // max(1, self.split.question_bytes)))
+        return [self.indices[start : start + size] for start in range(0, len(self.indices), size)]
 
 
 def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam, keep_in: Path | None = None) -> Answers:
@@ -149,7 +151,7 @@ def _answers_there(
     answers = []
     with tempfile.TemporaryDirectory(prefix="edgevqa-questions-") as folder:
         path = Path(folder) / "questions.npz"
-        for chunk in np.array_split(exam.indices, max(len(exam.indices) // 2000, 1)):
+        for chunk in exam.chunks(SENT):
             np.savez(path, **exam.split.model_inputs(chunk))  # type: ignore[arg-type]
             logits, _ = run_logits(target, artifact.file, path, runtime, transport=transport)
             if not np.isfinite(logits).all():
@@ -261,6 +263,6 @@ def evaluate_artifact(
 def _compare(artifact: Artifact, exam: Exam, answers: Answers, fp32: Answers | None) -> ScoreCheck:
     limit = LIMITS[artifact.manifest["precision"]]
     if fp32 is not None:
-        return compare_answers(answers, fp32, exam.labels, questions=exam.title, limit=limit, full=exam.full)
+        return compare_answers(answers, fp32, exam.key, questions=exam.title, limit=limit, full=exam.full)
     known = artifact.manifest["task"]["fp32_score"]
-    return compare_score(answers, exam.labels, known, questions=exam.title, limit=limit, full=exam.full)
+    return compare_score(answers, exam.key, known, questions=exam.title, limit=limit, full=exam.full)

@@ -65,6 +65,25 @@ MCAN_BST = Slimming(
 """The grid of MCAN_BST: 16 pairs, of which the triangle filter keeps 10."""
 
 
+def slimming_of(layers: int) -> Slimming:
+    """BST's grid for another number of layers: the same widths, and the depths that are nearest to the same fractions.
+
+    With fewer than five layers some depths fall together; then there is no triangle filter, which pairs widths with
+    depths. The outer layers are kept first, in turn, as BST's order of six does.
+    """
+    if layers == MCAN_BST.layers:
+        return MCAN_BST
+    counts = sorted({max(1, round(depth * layers)) for depth in MCAN_BST.depths})
+    inwards = [layer for pair in zip(range(layers), reversed(range(layers)), strict=True) for layer in pair][:layers]
+    swapped = [inwards[1], inwards[0], *inwards[2:]] if layers > 1 else inwards
+    return Slimming(
+        widths=MCAN_BST.widths,
+        depths=tuple(Fraction(count, layers) for count in counts),
+        layer_order={"encoder": tuple(inwards), "decoder": tuple(swapped)},
+        triangle=len(counts) == len(MCAN_BST.depths),
+    )
+
+
 def grid_pairs(slimming: Slimming, *, filtered: bool = True) -> Iterator[tuple[Fraction, int]]:
     """The (width, number of layers) pairs, widths ascending, depths ascending; `filtered` applies the triangle."""
     for row, width in enumerate(slimming.widths):
