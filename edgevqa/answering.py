@@ -20,7 +20,8 @@ class Reply:
     """What a model answers.
 
     Attributes:
-        ranked: (answer, probability) of all answers, the best first; probabilities are a softmax over the logits.
+        ranked: (answer, probability) of all answers, the best first; probabilities are a softmax over the logits, or
+            each answer's own where the model was trained to judge them one by one.
         unknown: words of the question that the model does not know.
         cut: whether the question was longer than the model reads.
         runtime: what ran the file.
@@ -74,9 +75,12 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     logits = open_session(artifact.file, chosen).run(inputs)[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise InputError(f"{artifact.file} answers with numbers that are not finite; export it again")
-    weights = np.exp(logits - logits.max())
-    probabilities = weights / weights.sum()
-    order = np.argsort(-probabilities, kind="stable")
+    if manifest["preprocessing"].get("probabilities") == "sigmoid":
+        probabilities = np.exp(-np.logaddexp(0.0, -logits))
+    else:
+        weights = np.exp(logits - logits.max())
+        probabilities = weights / weights.sum()
+    order = np.argsort(-logits, kind="stable")
     ranked = tuple((manifest["answers"][place], float(probabilities[place])) for place in order)
     return Reply(ranked, encoded.unknown, encoded.cut, chosen)
 

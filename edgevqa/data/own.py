@@ -88,8 +88,9 @@ def own_dataset(
     }
     files = {name: digest for part in folder.parts.values() for name, digest in folder.hashes(part.files).items()}
     source = {"folder": str(path.resolve()), "files": files}
-    asked = any(len(question.answers) > 1 for question in train)
-    score = VQA_ACCURACY if asked else ACCURACY
+    score = ACCURACY
+    if any(len(question.answers) > 1 for question in train):
+        score, preprocessing["probabilities"] = VQA_ACCURACY, "sigmoid"
     return _dataset(folder, Lists(words, known, preprocessing), name_of(path), score, source)
 
 

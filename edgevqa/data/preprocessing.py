@@ -7,6 +7,7 @@ Everything comes from the preprocessing dict of the dataset (kept in checkpoints
               {kind: "pixels", side, normalisation: {mean, deviation}}
               {kind: "grid", backbone, side, regions: R, features: F, boxes: B}
               {kind: "features", regions: R, features: F, boxes: B}      (no pictures: features are brought)
+    probabilities?: "sigmoid" where each answer has one of its own; else they are a softmax over all answers
     missing?: of "vocabulary", "answers": the lists that only hold placeholders, so that no question can be asked
 """
 

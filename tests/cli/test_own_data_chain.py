@@ -59,8 +59,13 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, program: Program, cache: dic
 
     picture = next((tmp_path / "moved" / "images").rglob("*.png"))
     artifact = Path(exported[0]["folder"])
-    asked = program.json("ask", artifact, picture, "how many red circles are there?", cwd=tmp_path, **cache)
+    asked = program.json(
+        "ask", artifact, picture, "how many red circles are there?", "--top", 99, cwd=tmp_path, **cache
+    )
     assert asked["answers"][0]["answer"] in made.answers
+    together = sum(entry["probability"] for entry in asked["answers"])
+    assert (made.preprocessing.get("probabilities") == "sigmoid") == (kind == "VQA accuracy")
+    assert together == pytest.approx(1) if kind == "accuracy" else 0 < together < len(made.answers)
 
     split = "test2014" if kind == "VQA accuracy" else "testdev"
     predicted = program.json("predict", artifact, "--data", "moved", "--split", split, cwd=tmp_path, **cache)
