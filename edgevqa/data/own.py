@@ -82,7 +82,7 @@ def own_dataset(
     else:
         known = read_answer_list(answers)
     longest = max(len(tokenise(question.text)) for question in train)
-    preprocessing = {
+    preprocessing: dict[str, Any] = {
         "question": {"rule": "openvqa", "length": max(1, min(longest, QUESTION_LENGTHS[folder.format]))},
         "picture": _picture_described(folder, kind, regions, progress or Silent()),
     }
