@@ -12,9 +12,8 @@ import numpy as np
 from PIL import Image
 
 from edgevqa.data.features import BOX_NUMBERS
-from edgevqa.data.pictures import files_digest
 from edgevqa.errors import InputError, MissingExtra
-from edgevqa.storage import cache_folder, sha256_file, write_bytes
+from edgevqa.storage import cache_folder, sha256_bytes, sha256_file, write_bytes
 
 if TYPE_CHECKING:
     from edgevqa.models.efficientnet import EfficientNetLite0
@@ -102,14 +101,14 @@ def grid_arrays(features: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def kept_grid(path: Path) -> np.ndarray:
-    """The features of a picture file, float16 (49, 1280), from the cache or made now and kept there.
+    """The features of a picture file, float16 (49, 1280), from the cache or made now and kept there by its content.
 
     Raises what `grid_of` and `edgevqa.data.preprocessing.open_picture` raise, and EnvironmentFailure when the cache
     cannot be written.
     """
     from edgevqa.data.preprocessing import open_picture
 
-    name = files_digest([path], f"{WEIGHTS_SHA256} {path.resolve().parent}")
+    name = sha256_bytes(f"{WEIGHTS_SHA256} {sha256_file(path)}".encode())
     kept = cache_folder() / "data" / "grids" / name[:2] / f"{name}.npy"
     try:
         found: np.ndarray = np.load(kept, allow_pickle=False)

@@ -291,5 +291,5 @@ def open_pictures(
         return LazyPictures(
             files, lambda path: grid_arrays(kept_grid(path)), lambda: files_digest(files, WEIGHTS_SHA256)
         )
-    cache = cache_folder() / "data" / "own" / files_digest(files, f"pixels {side} {folder.path.resolve()}")
+    cache = cache_folder() / "data" / "own" / files_digest(files, f"pixels {side}")
     return {"image": keep_pixels(cache, files, lambda path: pixels_of(path, side), side, progress)}

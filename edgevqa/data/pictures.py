@@ -97,14 +97,14 @@ class LazyPictures:
 
 
 def files_digest(files: Sequence[Path], identity: str) -> str:
-    """sha256 of the names, sizes and times of files; raises InputError when one is gone."""
+    """sha256 of the paths, sizes and times of files; raises InputError when one is gone."""
     digest = hashlib.sha256(identity.encode())
     for path in files:
         try:
             status = path.stat()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
-        digest.update(os.fsencode(f"{path.name} {status.st_size} {status.st_mtime_ns}\n"))
+        digest.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

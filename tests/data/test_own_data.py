@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgevqa.data.dataset import Dataset
 from edgevqa.data.floors import floors, full_card
@@ -267,3 +268,22 @@ def test_the_split_of_a_file_is_in_its_name(tmp_path: Path, name: str, word: str
     assert DataFolder(tmp_path).published(split) == DataFolder(tmp_path).published(word) == files
     with pytest.raises(UsageError, match="has no one split 'moon'"):
         DataFolder(tmp_path).published("moon")
+
+
+def test_equal_names_in_other_splits_are_other_pictures(folder: Path) -> None:
+    """Names, sizes and times may all be equal."""
+    for split, colour in (("train", 250), ("val", 10), ("test", 120)):
+        for path in folder.glob(f"*{split}2014*.json"):
+            path.write_text(
+                path.read_text().replace('"image_id": 100', '"image_id": ').replace('"image_id": 200', '"image_id": ')
+            )
+        shutil.rmtree(folder / "images" / f"{split}2014")
+        (folder / "images" / split).mkdir()
+        for number in range(PICTURES[split]):
+            path = folder / "images" / split / f"{number}.bmp"
+            Image.new("RGB", (8, 8), (colour,) * 3).save(path)
+            os.utime(path, ns=(0, 0))
+    dataset = own_dataset(folder)
+    seen = {name: dataset.split(name).images["image"] for name in ("train", "validation", "test")}
+    assert [int(pixels.min()) for pixels in seen.values()] == [250, 10, 120]
+    assert [int(pixels.max()) for pixels in seen.values()] == [250, 10, 120]
