@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "bench": ("edgevqa.pipeline", "bench"),
     "evaluate": ("edgevqa.pipeline", "evaluate"),
+    "evaluate_checkpoint": ("edgevqa.pipeline", "evaluate_checkpoint"),
     "export_submodels": ("edgevqa.pipeline", "export"),
     "load": ("edgevqa.checkpoints", "load_checkpoint"),
     "pareto": ("edgevqa.pipeline", "pareto"),
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "bench",
     "evaluate",
+    "evaluate_checkpoint",
     "export_submodels",
     "load",
     "pareto",

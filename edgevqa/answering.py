@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgevqa.errors import InputError, MissingExtra, UsageError
+from edgevqa.errors import InputError, IntegrityError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from edgevqa.data.score import Score
     from edgevqa.export.manifest import Artifact
     from edgevqa.progress import Progress
+
+
+LARGEST_SIZE = 4096
+"""Of a side, a length or a number of regions in an artifact's preprocessing."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
     import numpy as np
 
     from edgevqa.data.preprocessing import MISSING, encode_question, feature_inputs, picture_inputs, question_inputs
-    from edgevqa.data.text import Vocabulary
-    from edgevqa.export.manifest import load_artifact
+    from edgevqa.data.word_pieces import words_of
+    from edgevqa.export.manifest import MANIFEST, load_artifact
     from edgevqa.runtimes.session import open_session
 
     artifact = load_artifact(artifact_folder, verify=False)
@@ -63,15 +67,21 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
             f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked; "
             f"import and export it again with --{' and --'.join(missing)}"
         )
-    vocabulary = Vocabulary(tuple(manifest["vocabulary"]))
-    encoded = encode_question(question, vocabulary, manifest["preprocessing"])
-    if len(encoded.unknown) and not (encoded.tokens > 1).any():
-        raise InputError(f"the model knows no word of {question!r}; it knows: {', '.join(vocabulary.words[3:40])} ...")
+    _check_numbers(manifest["preprocessing"], artifact)
     read = feature_inputs if image.suffix == ".npz" else picture_inputs
-    inputs = {
-        **question_inputs(question, vocabulary, manifest["preprocessing"]),
-        **read(image, manifest["preprocessing"]),
-    }
+    try:
+        source = f"the vocabulary of {artifact.folder / MANIFEST}"
+        vocabulary = words_of(manifest["vocabulary"], manifest["preprocessing"]["question"], source)
+        encoded = encode_question(question, vocabulary, manifest["preprocessing"])
+        if encoded.unknown and len(encoded.unknown) == len(vocabulary.split(question)):
+            known = ", ".join(vocabulary.words[3:40])
+            raise InputError(f"the model knows no word of {question!r}; it knows: {known} ...")
+        inputs = {
+            **question_inputs(question, vocabulary, manifest["preprocessing"]),
+            **read(image, manifest["preprocessing"]),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise _broken(artifact, repr(error)) from error
     logits = open_session(artifact.file, chosen).run(inputs)[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise InputError(f"{artifact.file} answers with numbers that are not finite; export it again")
@@ -127,8 +137,8 @@ def answer_all(
     from edgevqa.data.preprocessing import MISSING
     from edgevqa.data.questions import VQA
     from edgevqa.data.score import ACCURACY, VQA_ACCURACY, by_group
-    from edgevqa.data.text import Vocabulary
-    from edgevqa.export.manifest import load_artifact
+    from edgevqa.data.word_pieces import words_of
+    from edgevqa.export.manifest import MANIFEST, load_artifact
     from edgevqa.progress import Silent
     from edgevqa.runtimes.session import open_session
 
@@ -138,6 +148,12 @@ def answer_all(
     manifest = artifact.manifest
     if missing := manifest["preprocessing"].get(MISSING):
         raise InputError(f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked")
+    _check_numbers(manifest["preprocessing"], artifact)
+    try:
+        source = f"the vocabulary of {artifact.folder / MANIFEST}"
+        vocabulary = words_of(manifest["vocabulary"], manifest["preprocessing"]["question"], source)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _broken(artifact, repr(error)) from error
     folder = DataFolder(data)
     files = folder.published(split)
     found = folder.read(files)
@@ -146,7 +162,7 @@ def answer_all(
         folder,
         Part(found.questions, files.split, files.files),
         f"{data.name}/{split}",
-        Lists(Vocabulary(tuple(manifest["vocabulary"])), tuple(manifest["answers"]), dict(manifest["preprocessing"])),
+        Lists(vocabulary, tuple(manifest["answers"]), dict(manifest["preprocessing"])),
         VQA_ACCURACY if several else ACCURACY,
         progress,
     )
@@ -170,6 +186,20 @@ def answer_all(
     marks = made.key.marks(places)
     groups = {kind: by_group(marks, group) for kind, group in made.groups.items()}
     return Answered(results, made.key.score(places), groups, session.runtime.name)
+
+
+def _broken(artifact: Artifact, why: str) -> IntegrityError:
+    path = artifact.folder / "manifest.json"
+    return IntegrityError(f"{path}: the key 'preprocessing' does not say how to read a picture and a question ({why})")
+
+
+def _check_numbers(value: Any, artifact: Artifact) -> None:
+    """Raise IntegrityError for a size in the preprocessing for which there would not be the memory."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_numbers(item, artifact)
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST_SIZE:
+        raise _broken(artifact, f"{value} is larger than {LARGEST_SIZE}")
 
 
 def _runtime(artifact: Artifact, wanted: str | None) -> str:

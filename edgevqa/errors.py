@@ -47,6 +47,9 @@ class MissingExtra(EnvironmentFailure):
         self.package = package
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return type(self), (self.package, self.extra)  # it comes back whole from another process
+
 
 class DeviceError(EnvironmentFailure):
     """A device could not be reached, lacks something, or the runner on it failed."""

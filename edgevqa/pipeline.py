@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
 from edgevqa.checkpoints.data import DataOf
+from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
+from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.errors import UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
+from edgevqa.gate.executors import AUTO, PROCESSES, WORKERS, open_executor
 from edgevqa.gate.gate import quick_gate, quick_gates
-from edgevqa.gate.pool import evaluate_artifacts
-from edgevqa.gate.score import SAMPLE, Exam, fp32_answers
+from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
+from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
 from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.record import Record
@@ -64,6 +67,12 @@ def intended_pairs(artifacts: Sequence[Artifact], runtimes: Sequence[str] | None
     ]
 
 
+def left_out(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> list[Artifact]:
+    """The artifacts that are for none of these runtimes, so that `evaluate` and `bench` pass them over."""
+    taken = {artifact.folder for artifact, _name in intended_pairs(artifacts, runtimes)}
+    return [artifact for artifact in artifacts if artifact.folder not in taken]
+
+
 def export(
     model: str | Path | Checkpoint,
     plans: Sequence[SubmodelPlan],
@@ -75,6 +84,7 @@ def export(
     out: Path = ARTIFACTS,
     target: Target | None = None,
     gated_in: Sequence[str] | None = None,
+    vocabulary: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Judged]:
     """Slice, export, quantize and gate submodels; what is there already is neither made nor judged again.
@@ -89,6 +99,8 @@ def export(
         out: the folder of artifacts.
         target: where the gate runs; this machine by default.
         gated_in: the runtimes of the gate; by default the target's and those of `runtimes`.
+        vocabulary: a text file with the words that the files shall know, see `edgevqa.checkpoints.trim`; their model
+            has a name of its own then.
         progress: told about every file.
 
     Returns:
@@ -103,6 +115,8 @@ def export(
     for name in names:
         get_runtime(name)
     open_transport(target)  # a target that is not there is found before the work
+    if vocabulary is not None:
+        checkpoint = trim_vocabulary(checkpoint, read_text(vocabulary), out)
     artifacts = export_many(
         checkpoint,
         plans,
@@ -127,19 +141,25 @@ def evaluate(
     model: str | Path | None = None,
     runtimes: Sequence[str] | None = None,
     target: Target | None = None,
+    split: str = "test",
     count: int | None = None,
     data: Path | None = None,
+    scheduler: str = AUTO,
+    workers: int = WORKERS,
     progress: Progress | None = None,
 ) -> list[Judged]:
-    """Score artifacts on their model's test split; a score is final when the whole split was asked.
+    """Score artifacts on a split of their model's data; a score is final when the whole test split was asked.
 
     Args:
         artifacts: what is scored; of one model when `model` is given.
         model: the checkpoint that they were exported from, by name or folder; by default the bundled ones.
         runtimes: in which runtimes; the target's by default.
         target: where; this machine by default.
+        split: "test", or one whose scores go into no verdict.
         count: questions of the fixed sample; None takes all.
         data: where the folder of a user's own data is now, when it was moved since the training.
+        scheduler: where questions are answered, see `edgevqa.gate.executors.open_executor`.
+        workers: processes on this machine.
         progress: told about every submodel and artifact.
 
     Raises:
@@ -157,38 +177,86 @@ def evaluate(
         raise UsageError(f"none of these {len(artifacts)} files is for {asked}; export one, or name another runtime")
     open_transport(target)
     judged: list[Judged] = []
-    for name in names:
-        own = [pair for pair in pairs if pair[0].manifest["model"] == name]
-        judged += _evaluate_model(DataOf(load_checkpoint(model or name), data), own, target, count, progress)
+    with open_executor(scheduler, workers) as executor:
+        for name in names:
+            own = [pair for pair in pairs if pair[0].manifest["model"] == name]
+            checkpoint = checkpoint_of(own[0][0], model)
+            for artifact, _ in own:
+                if artifact.manifest["model_sha256"] != checkpoint.sha256:
+                    raise UsageError(
+                        f"{artifact.name} was exported from other weights than {checkpoint.folder} has; "
+                        "name its checkpoint"
+                    )
+            exam = exam_for(checkpoint, split, count, progress, data)
+            plans = {one.manifest["submodel"]: SubmodelPlan.from_dict(one.manifest["plan"]) for one, _ in own}
+            fp32 = submodel_answers(
+                checkpoint,
+                list(plans.values()),
+                exam,
+                executor,
+                keep_in=own[0][0].folder.absolute().parents[1],
+                progress=progress,
+            )
+            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, progress=progress)
+            judged += [Judged(*pair, verdict) for pair, verdict in zip(own, verdicts, strict=True)]
     return judged
 
 
-def _evaluate_model(
-    data: DataOf,
-    pairs: Sequence[tuple[Artifact, str]],
-    target: Target,
-    count: int | None,
-    progress: Progress,
-) -> list[Judged]:
-    """Score artifacts of one model, each in a runtime, see `evaluate`."""
-    checkpoint = data.checkpoint
-    exam = Exam(data.open().split("test", progress), count)
-    submodels: dict[str, Artifact] = {}
-    for artifact, _name in pairs:
-        if artifact.manifest["model_sha256"] != checkpoint.sha256:
-            raise UsageError(
-                f"{artifact.name} was exported from other weights than {checkpoint.folder} has; name its checkpoint"
-            )
-        submodels.setdefault(artifact.manifest["submodel"], artifact)
-    progress.start("answering in PyTorch", len(submodels))
-    fp32 = {}
-    for name, artifact in submodels.items():
-        progress.step(f"PyTorch: {name}")
-        plan = SubmodelPlan.from_dict(artifact.manifest["plan"])
-        fp32[name] = fp32_answers(checkpoint, plan, exam, keep_in=artifact.folder.parent)
-    progress.finish()
-    verdicts = evaluate_artifacts(pairs, data, "test", count, target, fp32, progress=progress)
-    return [Judged(artifact, name, verdict) for (artifact, name), verdict in zip(pairs, verdicts, strict=True)]
+def evaluate_checkpoint(
+    model: str | Path | Checkpoint,
+    plans: Sequence[SubmodelPlan] | None = None,
+    *,
+    split: str = "test",
+    count: int | None = None,
+    data: Path | None = None,
+    scheduler: str = AUTO,
+    workers: int = WORKERS,
+    progress: Progress | None = None,
+) -> list[Scored]:
+    """Score submodels of a checkpoint in PyTorch; `plans` are those of its grid by default, the rest as in `evaluate`.
+
+    Raises:
+        UsageError: there is no such checkpoint, or a plan does not fit it.
+        InputError: the checkpoint is broken, or names no dataset that it can be scored on.
+    """
+    checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
+    progress = progress or Silent()
+    if plans is None:
+        plans = grid(checkpoint.config, checkpoint.slimming)
+    exam = exam_for(checkpoint, split, count, progress, data)
+    with open_executor(scheduler, workers) as executor:
+        return evaluate_submodels(checkpoint, plans, exam, executor, progress=progress)
+
+
+def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkpoint:
+    """The checkpoint that an artifact was exported from: `model`, else the trimmed one beside it, else a bundled one.
+
+    Raises UsageError when there is none.
+    """
+    beside = artifact.folder.absolute().parents[1] / TRIMMED_FOLDER
+    if model is None and TRIMMED in artifact.manifest["preprocessing"] and beside.is_dir():
+        return load_checkpoint(beside)
+    return load_checkpoint(model or artifact.manifest["model"])
+
+
+def exam_for(
+    checkpoint: Checkpoint, split: str, count: int | None, progress: Progress, data: Path | None = None
+) -> Exam:
+    """The questions that a checkpoint is scored on, in its own words.
+
+    Args:
+        checkpoint: the model.
+        split: of its data.
+        count: questions of the fixed sample; None takes all.
+        progress: told about data that is made.
+        data: see `evaluate`.
+
+    Raises:
+        InputError: it names no dataset, another version of it than is here, or a folder that is gone or changed.
+        UsageError: the dataset has no such split.
+    """
+    found = DataOf(checkpoint, data)
+    return Exam(found.split(split, progress), count, None if found.named else found)
 
 
 def bench(
@@ -257,6 +325,6 @@ def demo(
         progress=progress,
     )
     made = list({one.artifact.folder: one.artifact for one in judged}.values())
-    evaluate(made, target=target, count=questions, progress=progress)
+    evaluate(made, target=target, count=questions, scheduler=PROCESSES, progress=progress)
     bench(made, target=target, protocol=protocol, results=results, progress=progress)
     return pareto(results, target=target.name)

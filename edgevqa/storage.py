@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,15 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
         yield
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left under temporary names directly in `folder` (hold its lock first)."""
+def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
+    """Remove what a killed run left under temporary names directly in `folder`.
+
+    Hold its lock first, or give an age in seconds that nothing which is being written has.
+    """
     for leftover in folder.glob(TEMPORARY_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            if older_than_s and time.time() - leftover.stat().st_mtime < older_than_s:
+                continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

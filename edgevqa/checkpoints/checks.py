@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevqa.data.word_pieces import Words, words_of
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig
+from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.grid import Slimming
 from edgevqa.slimming.rules import layer_lists
 from edgevqa.storage import read_json
 
 SCHEMA_VERSION = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIG = "config.json"
 ENTRIES: Mapping[str, str] = {
     "name": "a name of letters, digits, '.', '_' and '-'",
@@ -31,13 +31,18 @@ ENTRIES: Mapping[str, str] = {
 """The entries of config.json, all of them required, and what each holds."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a model may be called so: its artifacts lie in a folder of that name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None
+
+
 def _holds(value: Any, kind: str) -> bool:
     if kind.endswith(" or null"):
         return value is None or _holds(value, kind.removesuffix(" or null"))
     if kind == "true or false":
         return isinstance(value, bool)
     if kind.startswith("a name"):
-        return isinstance(value, str) and NAME.fullmatch(value) is not None
+        return isinstance(value, str) and is_name(value)
     if kind == "an object of numbers":
         return isinstance(value, dict) and all(type(item) in (int, float) for item in value.values())
     return isinstance(value, dict)
@@ -77,7 +82,16 @@ def read_answers(path: Path) -> tuple[str, ...]:
     return tuple(answers)
 
 
-def check_sizes(folder: Path, config: MCANConfig, slimming: Slimming, *, words: int, answers: int) -> None:
+def read_words(path: Path, preprocessing: Mapping[str, Any]) -> Words:
+    """The vocabulary in a JSON list, of the kind that the questions need; raises InputError for anything else."""
+    words = read_json(path)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{path} is not a JSON list of words")
+    question = preprocessing.get("question")
+    return words_of(tuple(words), question if isinstance(question, dict) else {})
+
+
+def check_sizes(folder: Path, config: ModelConfig, slimming: Slimming, *, words: int, answers: int) -> None:
     """Raise InputError unless vocabularies and slimming rules fit the sizes of the model."""
     for what, file, found, expected in (
         ("words", "vocabulary.json", words, config.vocabulary_size),
@@ -96,12 +110,6 @@ def check_sizes(folder: Path, config: MCANConfig, slimming: Slimming, *, words: 
         if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
             shown = ", ".join(map(str, fractions)) or "nothing"
             raise InputError(f"{folder / CONFIG}: slimming.{name} should be fractions from 0 to 1, not {shown}")
-
-
-def check_name(out: Path) -> None:
-    """Raise UsageError unless the last part of a path can be a model's name."""
-    if not NAME.fullmatch(out.resolve().name):
-        raise UsageError(f"{out} does not end in a name of letters, digits, '.', '_' and '-'; choose another --out")
 
 
 def check_free(folder: Path) -> None:

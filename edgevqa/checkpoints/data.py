@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from edgevqa.checkpoints.native import Checkpoint
-from edgevqa.data.dataset import Dataset, load_dataset
+from edgevqa.data.dataset import Dataset, Split, load_dataset, reworded
 from edgevqa.errors import InputError
+from edgevqa.progress import Progress
 
 
 @dataclass(frozen=True)
 class DataOf:
-    """A checkpoint's data; it can be sent to another process, which a `Dataset` cannot.
+    """A checkpoint's data.
 
     Args:
         checkpoint: the model.
@@ -22,8 +24,9 @@ class DataOf:
     checkpoint: Checkpoint
     folder: Path | None = None
 
-    def open(self) -> Dataset:
-        """The dataset, with the checkpoint's own words and answers.
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset; data of a user's own has the checkpoint's words and answers.
 
         Raises:
             InputError: the checkpoint names no dataset, another version of one, or a folder that is gone or changed.
@@ -45,3 +48,17 @@ class DataOf:
                 f"this edgevqa has version {dataset.version}"
             )
         return dataset
+
+    def split(self, name: str, progress: Progress | None = None) -> Split:
+        """A split in the checkpoint's own words.
+
+        Raises:
+            InputError: see `dataset`.
+            UsageError: there is no such split.
+        """
+        return reworded(self.dataset.split(name, progress), self.dataset.vocabulary, self.checkpoint.vocabulary)
+
+    @property
+    def named(self) -> bool:
+        """Whether the dataset's name alone says all: it comes with edgevqa, and the checkpoint has its words."""
+        return self.dataset.source is None and self.dataset.vocabulary == self.checkpoint.vocabulary

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from edgevqa.checkpoints.checks import check_free, check_name
+from edgevqa.checkpoints.checks import ENTRIES, check_free, is_name
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
@@ -25,6 +26,7 @@ from edgevqa.slimming.slicer import slice_model
 from edgevqa.storage import folder_lock, read_json, write_json
 from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Evaluate, Milestones, train
+from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
 
 REFERENCE_QUESTIONS, FEWEST_REFERENCE_QUESTIONS = 128, 32
@@ -39,65 +41,87 @@ def make_checkpoint(
     *,
     slimming: Slimming = MCAN_BST,
     device: torch.device | None = None,
+    processes: Processes = ALONE,
     milestones: Milestones | None = None,
     command: str = "",
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
-) -> Checkpoint:
+) -> Checkpoint | None:
     """Train a slimmable model and write its checkpoint folder; a stopped run goes on where it was.
 
     Args:
         dataset: the questions.
         preset: sizes and recipes.
-        out: the checkpoint folder; `<out>.training` keeps the state of the run.
+        out: the checkpoint folder, whose name is the model's; `<out>.training` keeps the state of the run.
         slimming: the grid to train.
         device: where to train; the CPU by default.
+        processes: this process among those of the run, see `edgevqa.training.processes.joined`.
         milestones: how often to save, tell and evaluate.
         command: the command line, for the card.
         tell: receives a line of progress now and then.
         progress: receives every step.
 
+    Returns:
+        the checkpoint; None in a process that is not the first one, which writes nothing.
+
     Raises:
-        UsageError: the state in `<out>.training` belongs to other settings, or `out` holds no checkpoint but
-            something else.
+        UsageError: the state in `<out>.training` belongs to other settings, `out` holds no checkpoint but
+            something else, or its name is none for a model.
         EnvironmentFailure: another process trains there, or the folder cannot be written.
     """
     check_free(out)
-    if dataset.source is not None:
-        check_name(out)
+    _name_of(out)
     device = device or torch.device("cpu")
-    progress = progress or Silent()
+    progress = progress if progress and processes.first else Silent()
     work = out.with_name(out.name + ".training")
     config = preset.config(dataset)
     plans = grid(config, slimming)
-    with folder_lock(work, "training"):
-        _check_data(work / "data.json", dataset, slimming)
-        questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
+    with folder_lock(work, "training") if processes.first else contextlib.nullcontext():
+        if processes.first:
+            _check_data(work / "data.json", dataset, slimming)
+        with processes.leader_first():
+            questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
-        def score_of(*models: MCAN) -> str:
-            scores = [validation.key.score(predict(model, validation).argmax(1)).percent for model in models]
-            return f"validation {dataset.score} " + ", ".join(f"{score:.2f} %" for score in scores)
+        def scores_of(**models: MCAN) -> str:
+            scores = {
+                name: validation.key.score(predict(model, validation).argmax(1)).percent
+                for name, model in models.items()
+            }
+            shown = ", ".join(f"{name} {score:.2f} %" for name, score in scores.items())
+            return f"{'right' if dataset.score == ACCURACY else dataset.score} on the validation split: {shown}"
 
         teacher = MCAN(config)
         initialise(teacher, preset.teacher.seed)
-        evaluate: Evaluate = lambda step: score_of(teacher)  # noqa: E731
+        evaluate: Evaluate = lambda step: scores_of(teacher=teacher)  # noqa: E731
         on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
-            on_answers, preset.teacher, questions, work, name="teacher", device=device,
+            on_answers, preset.teacher, questions, work, name="teacher", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
         student = MCAN(config)
         copy_weights(weights, student)
         teacher.to(device)
+        torch.manual_seed(preset.student.seed)  # for the readers of the grounding, also after a stop between the stages
         stage = SelfDistillation(student, teacher, plans, preset.student, len(questions), questions.grounding)
-        evaluate = lambda step: score_of(slice_model(student, plans[0]), slice_model(student, plans[-1]))  # noqa: E731
+        ends = plans[0], plans[-1]
+        evaluate = lambda step: scores_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731
         weights = train(
-            stage, preset.student, questions, work, name="student", device=device,
+            stage, preset.student, questions, work, name="student", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
+        if not processes.first:
+            return None
         student.cpu()
         copy_weights(weights, student)
         return _finish(dataset, preset, out, slimming, student, command, progress)
+
+
+def _name_of(out: Path) -> str:
+    """The model's name, that of its folder; raises UsageError where artifacts could not lie below such a name."""
+    name = out.absolute().name
+    if not is_name(name):
+        raise UsageError(f"the model is named after its folder, and {name!r} should be {ENTRIES['name']}")
+    return name
 
 
 def _check_data(path: Path, dataset: Dataset, slimming: Slimming) -> None:
@@ -126,7 +150,7 @@ def _finish(
     progress.finish()
     lowest = floors(dataset, test)
     checkpoint = Checkpoint(
-        name=dataset.name if dataset.source is None else out.resolve().name,
+        name=_name_of(out),
         folder=out,
         config=student.config,
         slimming=slimming,

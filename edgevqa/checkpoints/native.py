@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevqa.checkpoints.checks import CONFIG, SCHEMA_VERSION, check_entries, check_free, check_sizes, read_answers
+from edgevqa.checkpoints.checks import (
+    CONFIG,
+    SCHEMA_VERSION,
+    check_entries,
+    check_free,
+    check_sizes,
+    read_answers,
+    read_words,
+)
 from edgevqa.data.preprocessing import MISSING
 from edgevqa.data.score import ACCURACY
-from edgevqa.data.text import Vocabulary
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError, MissingExtra, UsageError
-from edgevqa.models.config import MCANConfig, input_specs
+from edgevqa.models.config import input_specs
+from edgevqa.models.families import ModelConfig, build, read_config
 from edgevqa.slimming.grid import Slimming
 from edgevqa.slimming.plan import SubmodelPlan
 from edgevqa.storage import dump_json, new_folder, read_json, sha256_file
@@ -28,7 +37,7 @@ from edgevqa.storage import dump_json, new_folder, read_json, sha256_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgevqa.models.mcan import MCAN
+    from edgevqa.models.families import Network
 
 BUNDLED = Path(__file__).parent / "bundled"
 WEIGHTS = "model.safetensors"
@@ -57,10 +66,10 @@ class Checkpoint:
 
     name: str
     folder: Path
-    config: MCANConfig
+    config: ModelConfig
     slimming: Slimming
     preprocessing: Mapping[str, Any]
-    vocabulary: Vocabulary
+    vocabulary: Words
     answers: tuple[str, ...]
     dataset: Mapping[str, Any] | None = None
     trained: bool = False
@@ -102,16 +111,14 @@ class Checkpoint:
         """
         return _read_weights(self.weights_path, self.config)
 
-    def full_model(self) -> MCAN:
+    def full_model(self) -> Network:
         """The full model with its weights, in evaluation mode; raises what `parameters` raises."""
         weights = self.parameters()
-        from edgevqa.models.mcan import MCAN
-
-        model = MCAN(self.config)
+        model = build(self.config)
         model.load_state_dict(weights)
         return model.eval()
 
-    def submodel(self, plan: SubmodelPlan) -> MCAN:
+    def submodel(self, plan: SubmodelPlan) -> Network:
         """A physically smaller model with copies of the weights that stay; raises what `parameters` raises."""
         weights = self.parameters()
         from edgevqa.slimming.slicer import slice_parameters
@@ -119,17 +126,15 @@ class Checkpoint:
         return slice_parameters(weights, self.config, plan)
 
 
-def _read_weights(path: Path, config: MCANConfig) -> dict[str, Tensor]:
+def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
     try:
         import torch
         from safetensors.torch import load_file
     except ImportError:
         raise MissingExtra("torch", "export") from None
-    from edgevqa.models.mcan import MCAN
-
     try:
         with torch.device("meta"):
-            expected = {name: tuple(value.shape) for name, value in MCAN(config).named_parameters()}
+            expected = {name: tuple(value.shape) for name, value in build(config).named_parameters()}
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path.with_name(CONFIG)}: there is no model of these sizes: {error}") from error
     try:
@@ -183,7 +188,7 @@ def load_checkpoint(name_or_path: str | Path) -> Checkpoint:
     path = folder / CONFIG
     described = check_entries(read_json(path), path)
     try:
-        config = MCANConfig.from_dict(described["model"])
+        config = read_config(described["model"])
         slimming = Slimming.from_dict(described["slimming"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -193,7 +198,7 @@ def load_checkpoint(name_or_path: str | Path) -> Checkpoint:
         config=config,
         slimming=slimming,
         preprocessing=described["preprocessing"],
-        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        vocabulary=read_words(folder / "vocabulary.json", described["preprocessing"]),
         answers=read_answers(folder / "answers.json"),
         dataset=described["dataset"],
         trained=described["trained"],

@@ -62,10 +62,10 @@ PRESETS: Mapping[str, Preset] = {
         lstm_size=128,
         dropout=0.0,
         teacher=Recipe(
-            steps=5000, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
+            steps=3500, learning_rate=1.5e-3, warmup=300, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
         student=Recipe(
-            steps=2600, learning_rate=2e-3, warmup=100, optimizer="muon", mixed_precision=True, grounding=1.0
+            steps=4500, learning_rate=1.5e-3, warmup=100, optimizer="muon", mixed_precision=True, grounding=1.0
         ),
     ),
     "easy-vqa": Preset(
@@ -74,8 +74,8 @@ PRESETS: Mapping[str, Preset] = {
         word_size=32,
         lstm_size=64,
         dropout=0.0,
-        teacher=Recipe(steps=2200, batch=128, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
-        student=Recipe(steps=1200, batch=128, learning_rate=1e-3, warmup=150, optimizer="muon", mixed_precision=True),
+        teacher=Recipe(steps=6000, batch=128, learning_rate=2e-3, warmup=300, optimizer="muon", mixed_precision=True),
+        student=Recipe(steps=2000, batch=128, learning_rate=1e-3, warmup=100, optimizer="muon", mixed_precision=True),
     ),
 }
 """By dataset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from edgevqa.cli.options import examples, json_option, names_option, results_opt
 from edgevqa.errors import DeviceError, GateFailed, UsageError
 
 if TYPE_CHECKING:
+    from edgevqa.export.manifest import Artifact
     from edgevqa.measure.record import Record
 
 
@@ -44,15 +46,15 @@ def command(
     1. A cell that could not be measured makes it 3.
     """
     from edgevqa.devices.targets import load_target
-    from edgevqa.pipeline import artifacts_in, bench
+    from edgevqa.pipeline import artifacts_in, bench, left_out, this_machine
 
     counts = None if threads is None else _counts(threads)
-    chosen = None if target is None else load_target(target)
-    if chosen is not None:
-        chosen.check_this_machine()
+    chosen = this_machine() if target is None else load_target(target)
+    chosen.check_this_machine()
+    found = artifacts_in(artifacts)
     with show_progress() as progress:
         records = bench(
-            artifacts_in(artifacts),
+            found,
             target=chosen,
             runtimes=runtimes,
             protocol=protocol,
@@ -60,10 +62,12 @@ def command(
             results=results,
             progress=progress,
         )
+    passed_over = left_out(found, runtimes or chosen.runtimes)
     if as_json:
-        print_json([record.to_dict() for record in records])
+        print_json({"records": [record.to_dict() for record in records], "left_out": folders(passed_over)})
     else:
         show(records)
+        note_left_out(passed_over, len(found), runtimes or chosen.runtimes)
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     failed = [record for record in records if record.gate == "failed"]
     unmeasured = [record for record in records if record.n == 0 and record.gate != "failed"]
@@ -100,6 +104,22 @@ def show(records: list[Record]) -> None:
     print_table(columns, rows)
     for text in dict.fromkeys(record.validity for record in records if record.validity != "valid"):
         note(text)
+
+
+def note_left_out(artifacts: Sequence[Artifact], total: int, runtimes: Sequence[str]) -> None:
+    """Say how many files are for none of the runtimes, and for which they are."""
+    if not artifacts:
+        return
+    others = sorted({name for artifact in artifacts for name in artifact.manifest["runtimes"]})
+    note(
+        f"left out: {len(artifacts)} of {total} files, which are not for {' or '.join(runtimes)}; "
+        f"--runtime {','.join(others)} takes them"
+    )
+
+
+def folders(artifacts: Sequence[Artifact]) -> list[dict[str, object]]:
+    """The artifacts that were left out, for JSON: each with the runtimes that it is for."""
+    return [{"folder": artifact.folder, "runtimes": artifact.manifest["runtimes"]} for artifact in artifacts]
 
 
 def _number(value: float | None) -> str:

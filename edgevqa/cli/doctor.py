@@ -14,7 +14,7 @@ from edgevqa.cli.options import examples, json_option
 def command(target: str | None, as_json: bool) -> None:
     """Look at a target: processor, memory, runtimes, and what would disturb a measurement now.
 
-    Ends with exit code 3 when a runtime of the profile is missing there.
+    Ends with exit code 3 when a runtime or a feature that the profile names is missing there.
     """
     from edgevqa.measure.checkup import check_up
     from edgevqa.pipeline import this_machine

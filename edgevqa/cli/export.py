@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "edgevqa export --width 0.25 --depth 2",
         "edgevqa export --grid --precision fp32,int8",
+        "edgevqa export --width 0.25 --depth 1 --vocabulary words.txt",
         "edgevqa export --model my-checkpoint --width 1/2 --depth 6/6 --format tflite --precision int8",
     )
 )
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 @names_option("--precision", "precisions", "fp32", "Of fp32, fp16, int8.")
 @names_option("--scheme", "schemes", None, "Quantization schemes instead of the defaults, such as static.")
 @names_option("--runtime", "runtimes", None, "Make what is best for these runtimes, such as tflite_runtime.")
+@click.option(
+    "--vocabulary",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Keep only the words in this text file (also whole questions): a smaller embedding, the same answers.",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("artifacts"), help="Where to.")
 @click.option("--target", help="Profile of the device that the gate runs on.  [default: this machine]")
 @json_option
@@ -47,6 +53,7 @@ def command(
     precisions: tuple[str, ...],
     schemes: tuple[str, ...] | None,
     runtimes: tuple[str, ...] | None,
+    vocabulary: Path | None,
     out: Path,
     target: str | None,
     as_json: bool,
@@ -57,6 +64,7 @@ def command(
     is not made again. Ends with exit code 1 when a file fails the gate.
     """
     from edgevqa.checkpoints import load_checkpoint
+    from edgevqa.checkpoints.trim import TRIMMED
     from edgevqa.devices.targets import load_target
     from edgevqa.pipeline import export
 
@@ -72,7 +80,14 @@ def command(
             runtimes=runtimes,
             out=out,
             target=None if target is None else load_target(target),
+            vocabulary=vocabulary,
             progress=progress,
+        )
+    if vocabulary is not None and judged:
+        trimmed = judged[0].artifact.manifest["preprocessing"][TRIMMED]
+        note(
+            f"{trimmed['words']} of {trimmed['all_words']} words stay; "
+            f"{trimmed['reference_questions_dropped']} reference questions use others and are left out"
         )
     if as_json:
         print_json([{**one.verdict.to_dict(), "folder": one.artifact.folder} for one in judged])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -9,7 +10,17 @@ import click
 from edgevqa.cli.console import note, print_json, show_progress
 from edgevqa.cli.options import examples, json_option
 
+STRIDE = 32
+"""Of pictures, see `edgevqa.models.config.STRIDE`."""
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """Height and width in pixels."""
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", value)
+    if not found or any(not side or side % STRIDE for side in map(int, found.groups())):
+        raise click.BadParameter(f"{value!r} should be height and width in multiples of {STRIDE}, such as 384x640")
+    return int(found[1]), int(found[2])
 
 
 @click.command(
@@ -17,16 +28,24 @@ FILE = click.Path(dir_okay=False, path_type=Path)
         "edgevqa import mcan-bst epoch15.pkl --out mcan-bst",
         "edgevqa import mcan-bst gqa.pkl --vocabulary dicts.json --answers dicts.json --out mcan-bst-gqa",
         "edgevqa import mcan best_model.pkl --vocabulary token_to_ix.json --answers answer_dict.json",
+        "edgevqa import uniter uniter-vqa.pt --vocabulary vocab.txt --answers ans2label.json --out uniter",
+        "edgevqa import clip-vil BEST.pth --image-size 384x640 --out clip-vil",
     )
 )
 @click.argument("kind")
 @click.argument("file", type=FILE)
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./KIND]")
-@click.option("--vocabulary", type=FILE, help="The project's word list; without it the model cannot be asked.")
-@click.option("--answers", type=FILE, help="The project's answer list; without it the model cannot be asked.")
-@click.option("--heads", type=click.IntRange(1), help="Attention heads.  [default: the authors' 8]")
+@click.option("--vocabulary", type=FILE, help="The project's word list, or BERT's vocab.txt; needed for `ask`.")
+@click.option("--answers", type=FILE, help="The project's answer list; needed for `ask`.")
+@click.option("--heads", type=click.IntRange(1), help="Attention heads.  [default: the authors' 8, for BERT 12]")
 @click.option("--regions", type=click.IntRange(1, 1000), default=100, help="Regions of a picture.")
-@click.option("--question-length", type=click.IntRange(1, 512), help="Tokens of a question.  [default: 14, for GQA 29]")
+@click.option(
+    "--question-length",
+    type=click.IntRange(1, 512),
+    help="Tokens of a question.  [default: 14, for GQA 29, for BERT 20]",
+)
+@click.option("--image-size", metavar="HxW", default="384x640", callback=_size, help="Pixels, for clip-vil.")
+@click.option("--without-trunk", is_flag=True, help="Leave out clip-vil's trunk: its features are given.")
 @json_option
 def command(
     kind: str,
@@ -37,12 +56,15 @@ def command(
     heads: int | None,
     regions: int,
     question_length: int | None,
+    image_size: tuple[int, int],
+    without_trunk: bool,
     as_json: bool,
 ) -> None:
     """Turn a published checkpoint FILE into a checkpoint folder that every other command takes.
 
-    KIND is mcan-bst (MILVLG/bst, VQA-v2 or GQA) or mcan (MILVLG/mcan-vqa and openvqa). Sizes are read from the
-    weights. The file is read without running any code in it; one that holds more than weights is refused.
+    KIND is mcan-bst (MILVLG/bst, VQA-v2 or GQA), mcan (MILVLG/mcan-vqa and openvqa), uniter (ChenRocks/UNITER for
+    VQA) or clip-vil (CLIP-ViL-Pretrain for VQA). Sizes are read from the weights. The file is read without running
+    any code in it; one that holds more than weights is refused.
     """
     from edgevqa.checkpoints.importers.kinds import import_checkpoint
     from edgevqa.checkpoints.importers.layout import Settings
@@ -55,7 +77,7 @@ def command(
             kind,
             file,
             out or Path(kind),
-            settings=Settings(heads, regions, question_length),
+            settings=Settings(heads, regions, question_length, image_size, without_trunk),
             vocabulary=vocabulary,
             answers=answers,
             command=this_command(),

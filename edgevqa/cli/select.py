@@ -8,7 +8,7 @@ import click
 
 from edgevqa.cli.console import note, print_json
 from edgevqa.cli.options import examples, json_option, results_option
-from edgevqa.errors import EdgeVQAError, UsageError
+from edgevqa.errors import UsageError
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -20,7 +20,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     )
 )
 @results_option
-@click.option("--target", help="On which target.  [default: the one that was measured]")
+@click.option("--target", help="A measured target's name, or its profile's file.  [default: the one that was measured]")
 @click.option("--max-p90-ms", type=POSITIVE, help="Most p90 latency in ms.")
 @click.option("--max-mb", type=POSITIVE, help="Largest file in MB.")
 @click.option("--max-memory-mb", type=POSITIVE, help="Most peak memory of the process in MB.")
@@ -44,21 +44,20 @@ def command(
     Limits that are not given are those of the target's profile, if it has any. Exit code 1: no measured file
     holds the limits, and the nearest is named. Exit code 4: not enough was measured to say.
     """
-    from edgevqa.devices.targets import Limits, load_target
+    from edgevqa.devices.targets import Limits
+    from edgevqa.measure.profiles import find_profile
     from edgevqa.results.pareto import describe
     from edgevqa.results.recommend import score_text
     from edgevqa.results.records import read
-    from edgevqa.results.select import limits_text, select
+    from edgevqa.results.select import given, limits_text, select
 
     reading = read(results)
     targets = sorted({record.target for record in reading.records})
     if target is None and len(targets) != 1:
         raise UsageError(f"name a target with --target; measured were: {', '.join(targets) or 'none'}")
-    target = target or targets[0]
-    try:
-        own = load_target(target).limits
-    except EdgeVQAError:
-        own = Limits()  # records can come from a machine whose profile is not here
+    profile = find_profile(target or targets[0], results)
+    # records can come from a machine whose profile is not here
+    target, own = (target or targets[0], Limits()) if profile is None else (profile.name, profile.limits)
     limits = Limits(
         p90_ms=max_p90_ms or own.p90_ms,
         energy_j=max_j or own.energy_j,
@@ -71,6 +70,7 @@ def command(
         print_json(
             {
                 "limits": vars(limits),
+                "profile": profile and profile.source,
                 "record": record.to_dict(),
                 "within": chosen.within,
                 "considered": chosen.considered,
@@ -81,12 +81,17 @@ def command(
         return
     for problem in reading.problems:
         note(f"warning: {problem}")
+    if profile is None:
+        note(f"note: there is no profile of {target} here, so only the options limit; --target takes its file, too")
     click.echo(record.artifact)
-    click.echo(f"{describe(record)}: {score_text(record)}, p90 {record.p90_ms:.3g} ms, {record.file_mb or 0:.3g} MB")
     click.echo(
-        f"the best of {chosen.within} within {limits_text(limits)}; "
-        f"{chosen.considered} were measured on {target} with the {record.protocol} protocol"
+        f"{describe(record)}: {score_text(record)} right, p90 {record.p90_ms:.3g} ms, {record.file_mb or 0:.3g} MB"
     )
+    measured = f"{chosen.considered} that were measured on {target} with the {record.protocol} protocol"
+    if given(limits):
+        click.echo(f"the best score of the {chosen.within} files within {limits_text(limits)}, out of {measured}")
+    else:
+        click.echo(f"the best score of the {measured}; no limits were given, see --help")
     if chosen.unknown:
         names = ", ".join(describe(other) for other in chosen.unknown)
         note(f"note: better, but with a limited figure missing: {names}")

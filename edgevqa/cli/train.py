@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         "edgevqa train scenes --out my-scenes",
         "edgevqa train easy-vqa --teacher-steps 500 --student-steps 500 --out quick",
         "edgevqa train --data my-questions --hidden 128 --out my-model",
+        "torchrun --nproc-per-node 2 -m edgevqa train scenes --out my-scenes",
     )
 )
 @click.argument("dataset", required=False)
@@ -30,13 +31,18 @@ if TYPE_CHECKING:
 @click.option("--regions", type=click.IntRange(1, 1000), help="With features: room for so many.  [default: a sample's]")
 @click.option("--answers", type=FILE, help="With --data: an answer list instead of the one built from the data.")
 @click.option("--vocabulary", type=FILE, help="With --data: a word list, likewise.")
-@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./DATASET]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Checkpoint folder; the model gets its name.  [default: ./my-<dataset>]",
+)
 @click.option("--hidden", type=click.IntRange(8, 4096), help="Hidden size instead of the preset's.")
 @click.option("--heads", type=click.IntRange(4, 64), help="Attention heads instead of 8, a multiple of 4.")
 @click.option("--layers", type=click.IntRange(1, 24), help="Layers over the question, and over the picture, not 6.")
 @click.option("--batch", type=click.IntRange(1, 65536), help="Questions a step instead of the preset's.")
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
+@click.option("--accumulation", type=click.IntRange(1), help="Compute a batch in so many pieces: less memory.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed instead of the preset's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
@@ -55,6 +61,7 @@ def command(
     batch: int | None,
     teacher_steps: int | None,
     student_steps: int | None,
+    accumulation: int | None,
     seed: int | None,
     device: str,
     threads: int,
@@ -65,67 +72,87 @@ def command(
     DATASET is scenes (the default) or easy-vqa. With --data it is a folder with questions in VQA-v2's or GQA's format
     and with images/ or features/; docs/data.md says how they lie there.
 
-    Stopping it loses at most the steps since the last saved state; the same command goes on from there.
+    Stopping it loses at most the steps since the last saved state; the same command goes on from there. Under
+    torchrun, several processes or machines share every batch.
     """
     try:
         import torch
     except ImportError:
         raise MissingExtra("torch", "train") from None
+    from edgevqa.checkpoints import bundled_names
     from edgevqa.checkpoints.make import make_checkpoint
     from edgevqa.checkpoints.presets import own_preset, preset, resized
     from edgevqa.data.dataset import load_dataset
     from edgevqa.data.own import own_dataset
-    from edgevqa.data.score import SCORE_WORDS
+    from edgevqa.data.score import ACCURACY
+    from edgevqa.progress import Silent
     from edgevqa.slimming.grid import slimming_of
-    from edgevqa.training.loop import choose_device
+    from edgevqa.training.processes import joined
 
     torch.set_num_threads(threads)
     if data is not None and dataset is not None:
         raise UsageError(f"train on {dataset} or on --data {data}, not on both")
     if data is None and (picture, regions, answers, vocabulary) != (None,) * 4:
         raise UsageError("--picture, --regions, --answers and --vocabulary go with --data")
-    with show_progress() as progress:
+    with joined(device) as (processes, found), show_progress() as progress:
         if data is None:
             chosen = preset(dataset or "scenes")
             questions = load_dataset(dataset or "scenes")
         else:
-            questions = own_dataset(
-                data, picture=picture, regions=regions, answers=answers, vocabulary=vocabulary, progress=progress
-            )
-            chosen = own_preset(questions, len(questions.split("train", progress)))
+            shown = progress if processes.first else Silent()
+            with processes.leader_first():  # what it reads of pictures is kept for the others
+                questions = own_dataset(
+                    data, picture=picture, regions=regions, answers=answers, vocabulary=vocabulary, progress=shown
+                )
+                chosen = own_preset(questions, len(questions.split("train", shown)))
         chosen = resized(chosen, hidden=hidden, heads=heads, layers=layers)
-        teacher = _changed(chosen.teacher, teacher_steps, batch, seed)
-        student = _changed(chosen.student, student_steps, batch, seed)
+        teacher = _changed(chosen.teacher, teacher_steps, batch, seed, accumulation)
+        student = _changed(chosen.student, student_steps, batch, seed, accumulation)
         made = make_checkpoint(
             questions,
             replace(chosen, teacher=teacher, student=student),
-            out or Path(questions.name),
+            out or Path(f"my-{questions.name}"),
             slimming=slimming_of(chosen.layers),
-            device=choose_device(device),
+            device=found,
+            processes=processes,
             command=command_line(click.get_current_context()),
             tell=note,
             progress=progress,
         )
+    if made is None:  # the first process tells
+        return
     if as_json:
         described = {"scores": made.scores, "score": made.score_kind, "floors": made.floors}
         print_json({"folder": made.folder, **described})
         return
-    click.echo(f"wrote {made.folder}; {SCORE_WORDS[made.score_kind].partition(' (')[0]} on the test split:")
+    what = "right answers" if made.score_kind == ACCURACY else made.score_kind
+    click.echo(f"wrote {made.folder}; {what} on the test split:")
     for name, score in made.scores.items():
         click.echo(f"  {name:10} {score:6.2f} %")
     for name, floor in made.floors.items():
-        click.echo(f"{name.replace('_', '-')} floor: {floor:.1f} %")
+        click.echo(f"without the picture ({name.replace('_', '-')} floor): {floor:.1f} %")
+    folder = made.folder if made.folder.is_absolute() else f"./{made.folder}"
+    click.echo(f"go on with: edgevqa export --model {folder} --grid")
+    if made.name in bundled_names():
+        note(f"note: a bundled model is called {made.name}, too; export one of them into another folder (--out)")
 
 
-def _changed(recipe: Recipe, steps: int | None, batch: int | None, seed: int | None) -> Recipe:
-    steps = steps or recipe.steps
-    return replace(recipe, steps=steps, batch=batch or recipe.batch, seed=recipe.seed if seed is None else seed)
+def _changed(
+    recipe: Recipe, steps: int | None, batch: int | None, seed: int | None, accumulation: int | None
+) -> Recipe:
+    return replace(
+        recipe,
+        steps=steps or recipe.steps,
+        batch=batch or recipe.batch,
+        seed=recipe.seed if seed is None else seed,
+        accumulation=accumulation or recipe.accumulation,
+    )
 
 
 def command_line(context: click.Context) -> str:
     """The command with what was given of it, for the card: the arguments, then the options in their order."""
     words = ["edgevqa", "train"]
-    left_out = ("out", "device", "threads", "as_json", "help")
+    left_out = ("out", "accumulation", "device", "threads", "as_json", "help")
     given = [parameter for parameter in context.command.params if parameter.name not in left_out]
     for parameter in sorted(given, key=lambda parameter: isinstance(parameter, click.Option)):
         value = context.params.get(parameter.name or "")

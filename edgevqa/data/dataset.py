@@ -7,7 +7,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from edgevqa.data.pictures import Pictures
 from edgevqa.data.score import ACCURACY, AnswerKey
-from edgevqa.data.text import Vocabulary, question_mask, region_mask
+from edgevqa.data.text import question_mask, region_mask
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import UsageError
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder, write_bytes
@@ -41,7 +42,8 @@ class Split:
             {"image" uint8 (m, 3, H, W)}, or the same read when asked for.
         grounding: where the data says it, uint8 (n, R): bit 0 is set where a region fits the first description of
             the question ("red square" in "how many red squares are left of the circle"), bit 1 where it fits the
-            second; else None. Training may use it, and no model input holds it.
+            second, bit 2 where it stands to the second's thing as the question asks (left of the circle); else
+            None. Training may use it, and no model input holds it.
         normalisation: for pixels, {"mean", "deviation"} of the values in 0..1.
         ids: the questions' ids in the files that they come from; none for made ones.
         groups: by name, a group of each question that scores are told apart by.
@@ -125,10 +127,11 @@ class Split:
         return inputs
 
 
-def normalise(image: np.ndarray, normalisation: Mapping[str, float]) -> np.ndarray:
-    """uint8 pixels to float32: (x / 255 - mean) / deviation."""
-    scale = np.float32(1.0 / (255.0 * normalisation["deviation"]))
-    return image.astype(np.float32) * scale - np.float32(normalisation["mean"] / normalisation["deviation"])
+def normalise(image: np.ndarray, normalisation: Mapping[str, Any]) -> np.ndarray:
+    """uint8 pixels (b, 3, H, W) to float32: (x / 255 - mean) / deviation, of all channels alike or of each."""
+    mean, deviation = (np.asarray(normalisation[name], np.float64).reshape(-1, 1, 1) for name in ("mean", "deviation"))
+    scale = (1.0 / (255.0 * deviation)).astype(np.float32)
+    return np.asarray(image.astype(np.float32) * scale - (mean / deviation).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,13 @@ class Dataset:
         question_length: T, the tokens that a question has room for.
         score: the kind of its score.
         source: where data of a user's own comes from, JSON-able; a checkpoint keeps it, see `described`.
+        grounded: whether its splits say which regions a question is about; a cached one that does not is made anew.
     """
 
     name: str
     version: int
     seed: int
-    vocabulary: Vocabulary
+    vocabulary: Words
     answers: tuple[str, ...]
     preprocessing: dict[str, Any]
     card: dict[str, Any]
@@ -157,6 +161,7 @@ class Dataset:
     make_split: Callable[[str, Progress], Split] = field(repr=False, compare=False)
     score: str = ACCURACY
     source: Mapping[str, Any] | None = None
+    grounded: bool = field(default=False, compare=False)
     _loaded: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -202,6 +207,17 @@ def load_dataset(name: str) -> Dataset:
     raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
 
 
+def reworded(split: Split, own: Words, vocabulary: Words) -> Split:
+    """The same questions as another vocabulary than the dataset's `own` encodes them."""
+    if vocabulary == own:
+        return split
+    length = split.tokens.shape[1]
+    texts = sorted(set(split.texts))
+    places = {text: place for place, text in enumerate(texts)}
+    encoded = np.stack([vocabulary.encode(text, length).tokens for text in texts])
+    return replace(split, tokens=encoded[[places[text] for text in split.texts]])
+
+
 def write_split(path: Path, split: Split, seed: int) -> None:
     """Save a split as .npz, atomically; equal splits give equal bytes. Each string is stored once."""
     assert isinstance(split.images, Mapping)
@@ -228,13 +244,13 @@ def write_split(path: Path, split: Split, seed: int) -> None:
 
 
 def read_split(path: Path, dataset: Dataset, name: str) -> Split | None:
-    """The split that `write_split` saved, or None when there is none, it is damaged or has another seed."""
+    """The split that `write_split` saved, or None: it is not there, is damaged, has another seed or lacks grounding."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {key: stored[key] for key in stored.files}
-        if int(values["seed"]) != dataset.seed:
+        if int(values["seed"]) != dataset.seed or (dataset.grounded and "grounding" not in values):
             return None
         strings = values["strings"].tobytes().decode().split("\n")
         families = [str(family) for family in values["families"]]

@@ -22,6 +22,7 @@ from edgevqa.data.questions import GQA, GROUPS, VQA, Question
 from edgevqa.data.score import ACCURACY, VQA_ACCURACY, AnswerKey
 from edgevqa.data.text import Vocabulary, tokenise
 from edgevqa.data.vqa_accuracy import PEOPLE, worth_of_count, worths
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError, UsageError
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder
@@ -43,7 +44,7 @@ RESERVED_NAMES = ("scenes", "scenes-pixels", "easy-vqa")
 class Lists:
     """What a model knows: its words, its answers, and how pictures and questions become inputs."""
 
-    vocabulary: Vocabulary
+    vocabulary: Words
     answers: tuple[str, ...]
     preprocessing: dict[str, Any]
 

@@ -3,10 +3,13 @@
 Everything comes from the preprocessing dict of the dataset (kept in checkpoints and manifests):
 
     question: {rule: "openvqa", length: T, synonyms?: {a user's word: the model's word}}
+              {rule: "word-pieces", length: T, lower_case: whether the model is an uncased one}
     picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
               {kind: "pixels", side, normalisation: {mean, deviation}}
+              {kind: "padded-pixels", height, width, normalisation}      (scaled to fit, zeros to the right and below)
               {kind: "grid", backbone, side, regions: R, features: F, boxes: B}
-              {kind: "features", regions: R, features: F, boxes: B}      (no pictures: features are brought)
+              {kind: "features", regions: R, features: F, boxes: B, grid?: [rows, columns]}
+                                                       (no pictures: features are brought; those of a grid are whole)
     probabilities?: "sigmoid" where each answer has one of its own; else they are a softmax over all answers
     missing?: of "vocabulary", "answers": the lists that only hold placeholders, so that no question can be asked
 """
@@ -27,7 +30,8 @@ from edgevqa.data.features import padded, read_npz_features
 from edgevqa.data.grids import grid_arrays, grid_of
 from edgevqa.data.npz import array_names, finite, read_arrays
 from edgevqa.data.regions import find_regions
-from edgevqa.data.text import EncodedQuestion, Vocabulary, question_mask, region_mask, tokenise
+from edgevqa.data.text import EncodedQuestion, question_mask, region_mask
+from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError
 
 MISSING = "missing"
@@ -36,12 +40,12 @@ MOST_PIXELS = f"at most {MAXIMUM_PIXELS // 10**6} million are read, so scale it 
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
-def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> EncodedQuestion:
+def encode_question(text: str, vocabulary: Words, preprocessing: Mapping[str, Any]) -> EncodedQuestion:
     """A question's tokens, with the words that the model does not know; synonyms are replaced first.
 
     Raises InputError when the question holds no word.
     """
-    words = tokenise(text)
+    words = vocabulary.split(text)
     if not words:
         raise InputError("the question is empty; ask something like: is there a red circle?")
     question = preprocessing["question"]
@@ -49,7 +53,7 @@ def encode_question(text: str, vocabulary: Vocabulary, preprocessing: Mapping[st
     return vocabulary.encode(" ".join(synonyms.get(word, word) for word in words), question["length"])
 
 
-def question_inputs(text: str, vocabulary: Vocabulary, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def question_inputs(text: str, vocabulary: Words, preprocessing: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A question as the model's inputs, batch 1: question int32 (1, T), question_mask float32 (1, 1, 1, T).
 
     Unknown words become UNKNOWN; `encode_question` names them. Raises InputError for an empty question.
@@ -71,6 +75,8 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     if picture["kind"] == "pixels":
         return {"image": normalise(pixels_of(path, picture["side"])[None], picture["normalisation"])}
     opened = open_picture(path)
+    if picture["kind"] == "padded-pixels":
+        return {"image": _padded(opened, picture)}
     if picture["kind"] == "grid":
         arrays = grid_arrays(grid_of(opened))
         mask = region_mask(arrays.pop("region_count")[None], picture["regions"])
@@ -97,6 +103,17 @@ def pixels_of(path: Path, side: int) -> np.ndarray:
     """A picture file as uint8 (3, side, side), whatever its shape was; raises what `open_picture` raises."""
     small = open_picture(path).resize((side, side), Image.Resampling.BOX)
     return np.asarray(small, np.uint8).transpose(2, 0, 1)
+
+
+def _padded(opened: Image.Image, picture: Mapping[str, Any]) -> np.ndarray:
+    """A picture float32 (1, 3, height, width), scaled to fit and normalised, with zeros to its right and below it."""
+    height, width = picture["height"], picture["width"]
+    scale = min(width / opened.width, height / opened.height)
+    fitting = max(1, min(width, round(opened.width * scale))), max(1, min(height, round(opened.height * scale)))
+    pixels = np.asarray(opened.resize(fitting, Image.Resampling.BICUBIC), np.uint8).transpose(2, 0, 1)
+    image = np.zeros((1, 3, height, width), np.float32)
+    image[..., : fitting[1], : fitting[0]] = normalise(pixels[None], picture["normalisation"])
+    return image
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -143,14 +160,15 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     """Features from an .npz file as the model's inputs, batch 1.
 
     For regions the file holds `regions` (n, F) and `boxes` (n, B) with 1 <= n <= R; zero rows at the end
-    count as padding; files of openvqa and UNITER are understood, too.
-    For pixels it holds `image` (3, side, side); uint8 is normalised, floats are not.
+    count as padding, but for a grid, which is whole; files of openvqa and UNITER are understood, too, for models
+    without a grid. For pixels it holds `image` (3, side, side), or (3, height, width); uint8 is normalised, floats are
+    not.
     Raises InputError for a missing, damaged or oversized file, wrong shapes and values that are not finite.
     """
     path = Path(path)
     picture = preprocessing["picture"]
-    if picture["kind"] == "pixels":
-        shape = (3, picture["side"], picture["side"])
+    if picture["kind"] in ("pixels", "padded-pixels"):
+        shape = (3, picture.get("height", picture.get("side")), picture.get("width", picture.get("side")))
         image = _needed(path, ("image",))["image"]
         if image.shape != shape:
             raise InputError(f"image in {path} has the shape {image.shape}; this model takes {shape}")
@@ -159,7 +177,7 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         return {"image": finite(image, "image", path)[None]}
 
     names = array_names(path)
-    if "regions" not in names and {"x", "features"} & names:
+    if "grid" not in picture and "regions" not in names and {"x", "features"} & names:
         stacked = {key: values[None] for key, values in padded(read_npz_features(path), picture, str(path)).items()}
         mask = region_mask(stacked.pop("region_count"), picture["regions"])
         return {**stacked, "region_mask": mask}
@@ -174,6 +192,11 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         arrays[key] = finite(arrays[key], key, path)
     filled = np.flatnonzero(arrays["regions"].any(axis=1))
     count = int(filled[-1]) + 1 if len(filled) else 0
+    if count and "grid" in picture:
+        count = len(arrays["regions"])
+        if count != picture["regions"]:
+            rows, columns = picture["grid"]
+            raise InputError(f"{path} holds {count} grid features; this model takes {rows} x {columns}, row by row")
     if count == 0:
         raise InputError(f"{path} holds no regions (no row, or only zeros)")
     if count > picture["regions"]:

@@ -257,6 +257,8 @@ class Planned(NamedTuple):
         answer: a place in ANSWERS.
         target: which things fit the first description, a bit for each place.
         other: which things fit the second description, likewise; 0 where there is none.
+        related: which things stand to the second description's thing as the question asks: on the asked side of it,
+            or equal to it in the compared attribute, itself included; 0 where nothing of the kind is asked.
     """
 
     scene: int
@@ -265,6 +267,21 @@ class Planned(NamedTuple):
     answer: int
     target: int
     other: int
+    related: int
+
+
+def related(program: Program, table: Table) -> np.ndarray:
+    """Which things stand to the second description's thing as a program asks: bool (n, 8), see `Planned`."""
+    if program.other is None or program.family == "compare-number":
+        return np.zeros_like(table.valid)
+    anchor = program.other.mask(table).argmax(axis=1)
+    rows = np.arange(len(table))
+    if program.attribute is not None and program.relation is None:
+        values = getattr(table, program.attribute)
+        return np.asarray(table.valid & (values == values[rows, anchor][:, None]))
+    places = table.x if program.relation in ("left", "right") else table.y
+    offset = places - places[rows, anchor][:, None]
+    return np.asarray(table.valid & ((offset < 0) if program.relation in ("left", "above") else (offset > 0)))
 
 
 def _bits(mask: np.ndarray) -> np.ndarray:
@@ -304,8 +321,9 @@ def plan_questions(table: Table, per_scene: int, random: np.random.Generator) ->
             text = sentence(program, wordings[random.integers(len(wordings))])
             target = _bits(program.target.mask(table)[chosen])
             other = np.zeros_like(target) if program.other is None else _bits(program.other.mask(table)[chosen])
-            for scene, first, second in zip(chosen, target.tolist(), other.tolist(), strict=True):
-                questions.append(Planned(scene, family, text, int(answers[scene]), first, second))
+            held = _bits(related(program, table)[chosen])
+            for scene, *bits in zip(chosen, target.tolist(), other.tolist(), held.tolist(), strict=True):
+                questions.append(Planned(scene, family, text, int(answers[scene]), *bits))
                 used[program].add(scene)
                 load[scene] += 1
             made += len(chosen)

@@ -193,7 +193,7 @@ def ground(planned: list[scene_questions.Planned], table: scene_questions.Table,
     real = boxes[:, 1:, 4] > 0
     scene = np.array([question.scene for question in planned])
     fits = np.zeros((len(planned), boxes.shape[1]), np.uint8)
-    for bit, name in enumerate(("target", "other")):
+    for bit, name in enumerate(("target", "other", "related")):
         things = np.array([getattr(question, name) for question in planned])
         fits[:, 1:] |= (((things[:, None] >> thing[scene]) & 1) & real[scene]).astype(np.uint8) << bit
     return fits
@@ -249,4 +249,5 @@ def scenes_dataset(name: str) -> Dataset:
         },
         question_length=QUESTION_LENGTH,
         make_split=lambda split, progress: generate_split(split, sizes[split], SEED, name, progress),
+        grounded=name == "scenes",
     )

@@ -69,6 +69,10 @@ class Vocabulary:
         words = {word for question in questions for word in tokenise(question)}
         return cls(RESERVED + tuple(sorted(words)))
 
+    def split(self, question: str) -> list[str]:
+        """The words of a question."""
+        return tokenise(question)
+
     def encode(self, question: str, length: int) -> EncodedQuestion:
         """Turn a question into `length` token numbers; unknown words become UNKNOWN and are reported."""
         words = tokenise(question)
@@ -85,9 +89,12 @@ class Vocabulary:
     @classmethod
     def from_json(cls, value: Any, source: str = "the vocabulary") -> Vocabulary:
         """The vocabulary in a JSON list of words; raises InputError that names `source` otherwise."""
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
             raise InputError(f"{source} is not a JSON list of words")
-        return cls(tuple(value))
+        try:
+            return cls(tuple(value))
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write the words as a JSON list."""

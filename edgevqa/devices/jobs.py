@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict
     elif target.python:
         python = target.python
     else:
-        python = str(find_python(runtime or "onnxruntime"))
+        python = str(find_python(runtime)) if runtime else sys.executable
     return [python, RUNNER.name], {RUNNER.name: RUNNER}
 
 

@@ -20,7 +20,7 @@ from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageErr
 from edgevqa.runtimes import get_runtime
 from edgevqa.storage import config_folder
 
-BASES = ("measured", "emulated", "predicted")
+BASES = ("measured", "emulated")  # what runs is never predicted
 HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling")
 
 # one entry for each kind of target: the class with its transport, imported when it is used
@@ -60,7 +60,7 @@ class Target:
         limits: what a submodel may cost.
         tolerances: largest logit difference over the logit range by precision, if not a CPU's.
         features: instruction-set features that the device should have, as Linux names them.
-        basis: what its figures are: `measured`, `emulated` or `predicted`.
+        basis: what its figures are: `measured` or `emulated`.
         source: the file it was read from.
     """
 
@@ -91,8 +91,8 @@ class Target:
             return
         raise DeviceError(
             f"target {self.name} is {self.machine}, this machine is {here}, and no host is configured.\n"
-            f"Run the command on such a machine, or write its `kind` ({', '.join(KINDS)}) and `host` into "
-            f"{config_folder() / 'targets' / (self.name + '.toml')}."
+            f"Run the command on such a machine; from here it takes a profile of a kind that reaches it (known: "
+            f"{', '.join(KINDS)}), in {config_folder() / 'targets' / (self.name + '.toml')}."
         )
 
 
@@ -147,7 +147,7 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets in brackets, too
         raise UsageError(f"{where} is not TOML: {error}") from None
     values = _values(Target, table, where)
     for key in ("limits", "tolerances"):
@@ -155,8 +155,10 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
             raise UsageError(f"{where}: {key} should be a table [{key}]")
     values["limits"] = Limits(**_values(Limits, values.get("limits", {}), f"{where} [limits]"))
     for precision, tolerance in values.get("tolerances", {}).items():
-        if type(tolerance) not in (int, float) or not tolerance > 0:
-            raise UsageError(f"{where} [tolerances]: {precision} should be a positive number, not {tolerance!r}")
+        if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
+            raise UsageError(
+                f"{where} [tolerances]: {precision} should be a positive number below 1, not {tolerance!r}"
+            )
     target = Target(**values, source=source)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", target.name):
         raise UsageError(f"{where}: name {target.name!r} should hold only letters, digits, '.', '_' and '-'")

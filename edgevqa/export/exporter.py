@@ -28,7 +28,8 @@ from edgevqa.export.manifest import (
 from edgevqa.export.packages import versions
 from edgevqa.export.quantize import Scheme, calibration_hash, choose_schemes, default_scheme
 from edgevqa.export.reference import calibration_inputs, check_inputs, read_reference, run_module
-from edgevqa.models.config import MCANConfig, PixelInput, input_specs
+from edgevqa.models.config import RegionInput, input_specs
+from edgevqa.models.families import ModelConfig
 from edgevqa.progress import Progress, Silent
 from edgevqa.slimming.counting import count
 from edgevqa.slimming.plan import SubmodelPlan
@@ -80,7 +81,7 @@ class Job:
         return artifact if same else None
 
 
-def _inputs(config: MCANConfig, file_format: str) -> list[dict[str, Any]]:
+def _inputs(config: ModelConfig, file_format: str) -> list[dict[str, Any]]:
     described = []
     for spec in input_specs(config):
         entry = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype, "meaning": spec.meaning}
@@ -131,9 +132,9 @@ def plan_jobs(
             "flops": counts.flops,
             "width": None if plan.width is None else float(plan.width),
             "depth": plan.depth,
-            "regions": None if isinstance(picture, PixelInput) else picture.count,
+            "regions": picture.count if isinstance(picture, RegionInput) else None,
             "tokens": config.question_length + picture.tokens,
-            "scope": "picture to answer" if isinstance(picture, PixelInput) else "precomputed regions",
+            "scope": "precomputed regions" if isinstance(picture, RegionInput) else "picture to answer",
             "inputs": _inputs(config, scheme.format),
             "output": {"name": "logits", "shape": [1, config.answer_count], "dtype": "float32"},
             "preprocessing": dict(checkpoint.preprocessing),

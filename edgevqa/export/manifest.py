@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +27,17 @@ MANIFEST = "manifest.json"
 REFERENCE = "reference/questions.npz"
 REFERENCE_LOGITS = "reference_logits.npy"
 AGAIN = "export it again"
+LARGEST_REFERENCE = 1 << 30  # bytes, unpacked
 
 TEXT, COUNT, NUMBER, DICT, TEXTS = "text", "a count", "a number", "an object", "a list of texts"
+NAME = "a name of letters, digits, '.', '_' and '-'"
 HASH, SHAPE, INPUTS, OPTIONAL = "a sha256", "a list of sizes", "a list of inputs", " or null"
 
 FIELDS: Mapping[str, str] = {
     "schema_version": COUNT,
-    "model": TEXT,
+    "model": NAME,
     "model_sha256": HASH,
-    "submodel": TEXT,
+    "submodel": NAME,
     "method": TEXT,
     "plan": DICT,
     "format": TEXT,
@@ -91,6 +94,8 @@ def _is(value: Any, kind: str) -> bool:
         return value is None or _is(value, kind.removesuffix(OPTIONAL))
     if kind == TEXT:
         return isinstance(value, str)
+    if kind == NAME:
+        return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
     if kind == COUNT:
         return type(value) is int and value >= 0
     if kind == NUMBER:
@@ -137,6 +142,9 @@ def check_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         _check(manifest[key], fields, path, key + ".")
     for number, entry in enumerate(manifest["inputs"]):
         _check(entry, INPUT_FIELDS, path, f"inputs[{number}].")
+    answers, shape = len(manifest["answers"]), manifest["output"]["shape"]
+    if shape != [1, answers]:
+        raise IntegrityError(f"{path}: there are {answers} answers, but the output has the shape {shape}; {AGAIN}")
     return manifest
 
 
@@ -165,7 +173,7 @@ class Artifact:
     @property
     def reference_inputs(self) -> Path:
         """The reference questions: inputs stacked over n questions, `labels` int64 (n,), `texts`."""
-        return inside(self.folder.absolute().parents[1], self.manifest["reference"]["file"])
+        return inside(self.folder.absolute().parent.parent, self.manifest["reference"]["file"])
 
     @property
     def reference_logits_path(self) -> Path:
@@ -195,10 +203,22 @@ class Artifact:
         self.verify_file()
         self._compare(self.reference_logits_path, "reference_logits.sha256")
         self._compare(self.reference_inputs, "reference.sha256")
+        self._check_reference()
 
     def verify_file(self) -> None:
         """Compare the model file alone with the manifest, see `verify`; the folder is enough for this."""
         self._compare(self.file, "sha256")
+
+    def _check_reference(self) -> None:
+        """Raise IntegrityError unless the reference questions are an archive that memory can hold."""
+        path = self.reference_inputs
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise IntegrityError(f"{path} is not readable: {error}; {AGAIN}") from None
+        if size > LARGEST_REFERENCE:
+            raise IntegrityError(f"{path} takes {size >> 20} MiB; at most {LARGEST_REFERENCE >> 20} are read; {AGAIN}")
 
     def _compare(self, path: Path, key: str) -> None:
         part, _, field = key.rpartition(".")

@@ -6,10 +6,12 @@ Which scheme is the default of a runtime was decided by measuring, see `docs/dec
                               leaving them and a fifth to two thirds smaller. Convolutions stay float: ConvInteger
                               is 2.5 times slower. Products of two activations hold no weights and stay float.
                  reduced-range  for x86 CPUs without VNNI, where sums of products of 8 bits overflow: 7-bit weights.
+                              Made only when named.
     tflite int8  dynamic      for LiteRT. tflite-runtime 2.14 runs these files with wrong logits and without an error.
                  weight-only  for tflite-runtime: right there, as fast as fp32, a quarter of the size.
                  static       activations of linear layers and convolutions as int8, too, by calibration. Attention
-                              stays float, where the masks' -1e4 would leave nothing of the scores in 8 bits.
+                              stays float, where the masks' -1e4 would leave nothing of the scores in 8 bits. Right in
+                              both runtimes, the best in neither: made only when named.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Scheme:
         name: of the scheme.
         format: `onnx` or `tflite`.
         precision: `fp32`, `fp16` or `int8`.
-        runtimes: for which the file is intended: where it is right and the best of its precision.
+        runtimes: for which the file is intended: it is gated, timed and asked in these alone. It is right there; where
+            several schemes of one format and precision name a runtime, the first in `SCHEMES` is its best.
         summary: one line for people.
         derive: writes the file (second path) from the fp32 file (first path) and calibration inputs, if needed.
         needs_calibration: whether real inputs are needed.
@@ -212,7 +215,8 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme("static", "tflite", "int8", _BOTH, "int8 linear layers, calibrated ranges", _tflite_static, True),
 )
-"""In order of preference: the first of a format and precision is its default."""
+"""In order of preference: the first of a format and precision is its default, the first that names a runtime is what is
+made for that runtime, and the others are made only when they are named."""
 
 
 def default_scheme(file_format: str, precision: str) -> Scheme:

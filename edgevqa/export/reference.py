@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig, input_specs
+from edgevqa.models.config import input_specs
+from edgevqa.models.families import ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 CALIBRATION_QUESTIONS = 200
 
 
-def read_reference(path: Path, config: MCANConfig) -> dict[str, NDArray[Any]]:
+def read_reference(path: Path, config: ModelConfig) -> dict[str, NDArray[Any]]:
     """The reference questions of a checkpoint: inputs stacked over n questions, `labels` and `texts` if it has them.
 
     Raises:
@@ -38,7 +39,7 @@ def read_reference(path: Path, config: MCANConfig) -> dict[str, NDArray[Any]]:
     return values
 
 
-def check_inputs(values: Mapping[str, NDArray[Any]], config: MCANConfig, where: object) -> None:
+def check_inputs(values: Mapping[str, NDArray[Any]], config: ModelConfig, where: object) -> None:
     """Raise InputError unless the arrays are inputs of the model, stacked over at least one question."""
     counts = set()
     for spec in input_specs(config):
@@ -59,7 +60,7 @@ def check_inputs(values: Mapping[str, NDArray[Any]], config: MCANConfig, where: 
 
 
 def run_module(
-    module: torch.nn.Module, inputs: Mapping[str, NDArray[Any]], config: MCANConfig, batch: int = 50
+    module: torch.nn.Module, inputs: Mapping[str, NDArray[Any]], config: ModelConfig, batch: int = 50
 ) -> NDArray[np.float32]:
     """Logits float32 (n, answers) of a PyTorch module on stacked inputs, on the CPU."""
     import torch
@@ -84,6 +85,6 @@ def calibration_inputs(checkpoint: Checkpoint, count: int = CALIBRATION_QUESTION
 
     if (checkpoint.dataset or {}).get("name") is None:
         raise UsageError(f"{checkpoint.name} names no dataset to calibrate with; give calibration inputs")
-    split = DataOf(checkpoint).open().split("train")
+    split = DataOf(checkpoint).split("train")
     chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64)
     return split.model_inputs(chosen)

@@ -1,7 +1,8 @@
 """One export process of `pool.py`: reads jobs as JSON lines, answers in JSON lines.
 
-First line: {"checkpoint", "out", "schemes", "calibration", "command"}; then one plan a line. Answers are
-{"step": title} for each file, {"done": true} for each plan, or {"error": text, "kind": class name} and the end.
+First line: {"checkpoint", "out", "calibration" (the path of an .npz, or null), "command", "options" (formats,
+precisions, schemes and runtimes of `export_submodel`)}; then one plan a line. Answers are {"step": title, "amount":
+files} for what was made, {"done": true} for each plan, or {"error": text, "kind": class name} and the end.
 """
 
 from __future__ import annotations

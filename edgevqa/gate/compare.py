@@ -1,4 +1,8 @@
-"""Whether an artifact answers as many questions as the fp32 PyTorch submodel does."""
+"""Whether an artifact answers as many questions as the fp32 PyTorch submodel does.
+
+A near-tie is a question on which fp32 PyTorch's own two best logits differ by no more than fp32 files may differ from
+it (the parity tolerance of fp32): which of the two it answers is rounding, and another answer there is no loss.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,8 @@ class ScoreCheck:
         limit: points that may be lost.
         full: whether the questions are a full test split, where the limit holds strictly. On a sample a loss counts
             only when it exceeds the limit by two standard errors of the drop.
+        near_ties: how many of the answers that only PyTorch gets right were lost at near-ties; they may be. Where an
+            answer may be worth less than 1, what those were worth above the artifact's.
         kind: of the score, see `edgevqa.data.score`.
     """
 
@@ -46,6 +52,7 @@ class ScoreCheck:
     drop_error: float | None
     limit: float
     full: bool
+    near_ties: float = 0.0
     kind: str = ACCURACY
 
     @property
@@ -54,7 +61,7 @@ class ScoreCheck:
         if self.drop is None:
             return True
         if self.drop_error is not None:
-            allowance = 0.0 if self.full else ERRORS * self.drop_error
+            allowance = 100.0 * self.near_ties / self.count + (0.0 if self.full else ERRORS * self.drop_error)
         else:
             allowance = 50.0 / self.count  # half a question: the other score may have been rounded
         return self.drop <= self.limit + allowance + 1e-9
@@ -66,20 +73,37 @@ class ScoreCheck:
             return ""
         kind = "" if self.kind == ACCURACY else f" {self.kind}"
         error = "" if self.drop_error is None else f" (standard error {self.drop_error:.2f})"
+        ties = f" and {self.near_ties:g} near-ties" if self.near_ties else ""
         return (
             f"it scores {self.percent:.2f} %{kind} on {self.questions}, {self.drop:.2f} points{error} below "
-            f"fp32 PyTorch; {self.limit:g} are allowed"
+            f"fp32 PyTorch; {self.limit:g}{ties} are allowed"
         )
 
 
 def compare_answers(
-    answers: Integers, fp32: Integers, labels: Integers | AnswerKey, *, questions: str, limit: float, full: bool
+    answers: Integers,
+    fp32: Integers,
+    labels: Integers | AnswerKey,
+    *,
+    questions: str,
+    limit: float,
+    full: bool,
+    near_ties: NDArray[np.bool_] | None = None,
 ) -> ScoreCheck:
     """Compare the answers (n,) of an artifact with those of fp32 PyTorch, question by question.
 
     The drop is the mean of what PyTorch's answer to a question is worth above the artifact's, and its variance over
     questions drawn like these is that of a mean: with b questions that only PyTorch gets right and c that only the
     artifact does, (b - c) / n and (b + c - (b - c)^2 / n) / n^2.
+
+    Args:
+        answers: of the artifact.
+        fp32: of fp32 PyTorch.
+        labels: the right ones, or what each answer is worth.
+        questions: what was asked, in words.
+        limit: points that may be lost.
+        full: whether this is a full test split.
+        near_ties: (n,), which questions are near-ties of fp32 PyTorch; none by default.
 
     Raises:
         InputError: the lengths differ, or there are no questions.
@@ -91,6 +115,7 @@ def compare_answers(
     score, full_score = key.score(answers), key.score(fp32)
     lost = key.marks(fp32) - key.marks(answers)
     total = float(lost.sum())
+    tied = 0.0 if near_ties is None else round(float(lost[near_ties & (lost > 0)].sum()), 6)
     variance = max(float((lost * lost).sum()) - total**2 / count, 0.0) / count**2
     return ScoreCheck(
         questions=questions,
@@ -102,6 +127,7 @@ def compare_answers(
         drop_error=100.0 * math.sqrt(variance),
         limit=limit,
         full=full,
+        near_ties=tied,
         kind=key.kind,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import threading
+import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
-from edgevqa.gate.parity import parity, tolerance_for
+from edgevqa.gate.parity import margins, parity, tolerance_for
 from edgevqa.gate.verdict import FAILED, Verdict, judge, now, read_verdict, write_verdict
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import check_format, get_runtime, importable
@@ -35,10 +37,15 @@ def reference_key(artifact: Artifact) -> AnswerKey | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             if "worth" in stored.files:
-                return AnswerKey.from_dense(VQA_ACCURACY, stored["worth"].astype(np.float64).round(6))
+                worth = stored["worth"]
+                if worth.dtype.kind != "f" or worth.ndim != 2 or not ((worth >= 0) & (worth <= 1)).all():
+                    raise IntegrityError(f"{path}: its answers are not worth 0 to 1 each; export the artifact again")
+                return AnswerKey.from_dense(VQA_ACCURACY, worth.astype(np.float64).round(6))
             labels = stored["labels"] if "labels" in stored.files else None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path} is not readable: {error}; export the artifact again") from None
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+        raise IntegrityError(f"{path}: its labels are no list of whole numbers; export the artifact again")
     return None if labels is None or (labels < 0).all() else AnswerKey.one_right(labels)
 
 
@@ -128,7 +135,7 @@ def quick_gate(
             score=None,
         )
     else:
-        score = _reference_score(artifact, logits, reference)
+        score = _reference_score(artifact, logits, reference, tolerance_for("fp32", target.tolerances))
         status, reason = judge(manifest["task"]["trained"], found, score)
         verdict = Verdict(
             **values,
@@ -143,7 +150,7 @@ def quick_gate(
 
 
 def _reference_score(
-    artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32]
+    artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32], near_tie: float
 ) -> ScoreCheck | None:
     key = reference_key(artifact) if artifact.manifest["task"]["trained"] else None
     if key is None:
@@ -155,6 +162,7 @@ def _reference_score(
         questions=REFERENCE_QUESTIONS,
         limit=LIMITS[artifact.manifest["precision"]],
         full=False,
+        near_ties=margins(reference) <= near_tie,
     )
 
 

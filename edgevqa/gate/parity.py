@@ -70,6 +70,16 @@ def tolerance_for(precision: str, own: Mapping[str, float] | None = None) -> flo
     return tolerances[precision]
 
 
+def margins(reference: Floats) -> NDArray[np.float64]:
+    """By how much the best of logits (n, answers) leads the second best, over the range of all of them: (n,)."""
+    count, answers = reference.shape
+    if answers < 2:
+        return np.full(count, np.inf)
+    best = np.sort(reference.astype(np.float64), axis=1)
+    lead = best[:, -1] - best[:, -2]
+    return np.asarray(lead / (np.ptp(best) or 1.0))
+
+
 def parity(reference: Floats, logits: Floats, tolerance: float) -> Parity:
     """Compare logits (n, answers) with the reference's (n, answers).
 
@@ -80,13 +90,11 @@ def parity(reference: Floats, logits: Floats, tolerance: float) -> Parity:
         raise InputError(f"logits of the shape {logits.shape} cannot be compared with {reference.shape}")
     if not np.isfinite(reference).all():
         raise InputError("a reference logit is no finite number")
-    count, answers = reference.shape
+    count = len(reference)
     logit_range = float(np.ptp(reference))
     not_finite = int((~np.isfinite(logits).all(axis=1)).sum())
-    best = np.sort(reference.astype(np.float64), axis=1)
-    margin = best[:, -1] - best[:, -2] if answers > 1 else np.full(count, np.inf)
     other = reference.argmax(axis=1) != logits.argmax(axis=1)
-    clear = margin > tolerance * logit_range
+    clear = margins(reference) > tolerance
     difference = None if not_finite else float(np.abs(logits.astype(np.float64) - reference).max())
     relative = None if difference is None else difference / logit_range if logit_range else float(difference > 0)
     return Parity(

@@ -81,7 +81,11 @@ class Verdict:
                 raise InputError("it is of another version")
             values["parity"] = None if values["parity"] is None else Parity(**values["parity"])
             values["score"] = None if values["score"] is None else ScoreCheck(**values["score"])
-            return cls(**values)
+            verdict = cls(**values)
+            if verdict.status not in (PASSED, UNSCORED, FAILED):
+                raise InputError(f"the status {verdict.status!r} is not known")
+            judge(True, verdict.parity, verdict.score)  # compares every figure, so that none is of another type
+            return verdict
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this is no verdict of the gate: {error}") from error
 

@@ -18,15 +18,18 @@ from edgevqa.devices import Target, Transport, open_transport
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
-from edgevqa.measure.environment import find_environment
-from edgevqa.measure.parts import Part, Parts, write_samples
+from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
+from edgevqa.measure.parts import SAMPLES_NAME, Part, Parts, write_samples
+from edgevqa.measure.profiles import PROFILES_NAME, keep_profile
 from edgevqa.measure.protocols import Protocol, get_protocol
+from edgevqa.measure.questions import TimedQuestions
 from edgevqa.measure.record import RECORDS_NAME, Record, read_records
 from edgevqa.measure.rows import base_record, findings_of, has_peak, measured_record, verdict_fields
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import append_line, folder_lock, remove_leftovers, sha256_file
 
 PARTS_NAME = "parts"
+LEFT_OVER_S = 3600.0  # no file takes that long to write
 
 
 class Bench:
@@ -38,6 +41,8 @@ class Bench:
         self.target, self.protocol, self.results = target, protocol, results
         self.transport, self.progress = transport, progress
         self.parts_folder = results / PARTS_NAME / target.name
+        self.peaks: dict[tuple[str, int], float | None] = {}
+        self.questions = TimedQuestions()
 
     def write(self, cell: Cell, record: Record) -> None:
         """Add a row to the results."""
@@ -81,7 +86,7 @@ class Bench:
         job: dict[str, Any] = {"mode": "time", "runtime": cell.runtime, "model": remote}
         job |= {"inputs": "questions.npz", "threads": cell.threads, "samples": "samples.npy"}
         job |= self.protocol.job()
-        files = {remote: cell.artifact.file, "questions.npz": cell.artifact.reference_inputs}
+        files = {remote: cell.artifact.file, "questions.npz": self.questions.of(cell.artifact.reference_inputs)}
         for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
             result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
@@ -102,20 +107,26 @@ class Bench:
                 self.write_unmeasured(cell, f"not measured: {error}")
                 return
         if len(cell.parts.found) == self.protocol.processes:
-            peak = None
-            if has_peak(cell):
-                peak = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
-            record = measured_record(cell, self.target, self.protocol, peak)
+            record = measured_record(cell, self.target, self.protocol, self.peak_of(cell))
             samples = np.concatenate([part.samples for part in cell.parts.in_order()])
             write_samples(self.results / str(record.samples), samples)
             self.write(cell, record)
             cell.parts.remove()
             cell.parts = None
 
+    def peak_of(self, cell: Cell) -> float | None:
+        """What percent of peak refers to, measured once in a call; None where there is no such thing."""
+        if not has_peak(cell):
+            return None
+        key = (cell.environment.id, cell.threads)
+        if key not in self.peaks:
+            self.peaks[key] = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+        return self.peaks[key]
+
     def find_cells(
         self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Sequence[int]
     ) -> list[Cell]:
-        """Every cell, with the last record of each that has one.
+        """Every cell; nothing is written.
 
         Raises:
             UsageError: no artifact fits, or there are more threads than cores.
@@ -130,14 +141,23 @@ class Bench:
         cores = int(mask, 16).bit_count() if mask else places[names[0]].cores
         if min(threads) < 1 or max(threads) > cores:
             raise UsageError(f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}")
-        known = {record.experiment_id: record for record in read_records(self.results / RECORDS_NAME)}
         cells: dict[str, Cell] = {}
         for artifact, fitting in fits:
             for name, count in itertools.product(fitting, threads):
                 experiment = experiment_id(artifact, self.target, places[name], count, self.protocol)
-                cell = Cell(artifact, name, count, places[name], experiment, record=known.get(experiment))
-                cells.setdefault(experiment, cell)
+                cells.setdefault(experiment, Cell(artifact, name, count, places[name], experiment))
         return list(cells.values())
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Clear what killed runs left, write down where this is, and give each cell its last record if it has one."""
+        remove_leftovers(self.parts_folder)
+        for name in (SAMPLES_NAME, ENVIRONMENTS_NAME, PROFILES_NAME):  # benches of other targets write there, too
+            remove_leftovers(self.results / name, older_than_s=LEFT_OVER_S)
+        keep_profile(self.target, self.results)
+        known = {record.experiment_id: record for record in read_records(self.results / RECORDS_NAME)}
+        for cell in cells:
+            cell.environment.save()
+            cell.record = known.get(cell.experiment)
 
 
 def bench(
@@ -182,9 +202,9 @@ def bench(
     chosen = protocol if isinstance(protocol, Protocol) else get_protocol(protocol or target.protocol)
     progress = progress or Silent()
     work = Bench(target, chosen, results, transport or open_transport(target), progress)
-    with folder_lock(work.parts_folder, "bench"):
-        remove_leftovers(work.parts_folder)
-        cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    with folder_lock(work.parts_folder, "bench"), work.questions:
+        work.prepare(cells)
         progress.start(f"measuring on {target.name}", len(cells) * (1 + chosen.processes))
         try:
             verdicts: dict[tuple[Path, str], dict[str, Any]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from edgevqa.devices import Target, open_transport
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.targets import load_target
-from edgevqa.errors import DeviceError, MissingExtra
+from edgevqa.errors import EnvironmentFailure
 from edgevqa.measure.host import Finding, HostState, assess
 from edgevqa.runtimes import get_runtime
 
@@ -60,7 +60,7 @@ def check_up(name_or_path: str | Path) -> CheckUp:
         try:
             values = probe(target, name, transport)
             versions[name] = f"{get_runtime(name).package} {values['runtimes'][name]}"
-        except (MissingExtra, DeviceError) as error:
+        except EnvironmentFailure as error:
             missing.append(f"{name}: {error}")
     first = probe(target, None, transport)
     time.sleep(LOOK_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from edgevqa.errors import DeviceError
 from edgevqa.storage import dump_json, read_json, sha256_bytes, write_json
 
 ENVIRONMENTS_NAME = "environments"
+PEAK_RUNS = 3
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A machine with one runtime; `facts` is what the id is the hash of, `path` the file that holds it."""
+    """A machine with one runtime; `facts` is what the id is the hash of, `path` the file that holds them."""
 
     id: str
     facts: Mapping[str, Any]
@@ -28,25 +30,34 @@ class Environment:
         """How many cores a process may use there."""
         return int(self.facts["core_mask"], 16).bit_count()
 
+    def save(self) -> None:
+        """Write the file unless it is there; raises EnvironmentFailure when it cannot be written."""
+        if not self.path.exists():
+            write_json(self.path, {"id": self.id, "environment": dict(self.facts), "peak_gflops": {}})
+
     def peak_gflops(self, target: Target, runtime: str, threads: int, transport: Transport) -> float | None:
-        """GFLOP/s of large fp32 matrix products with as many threads; measured once and kept in the file.
+        """GFLOP/s of large fp32 matrix products with as many threads: the best that was ever measured.
+
+        Another process may slow such a product down, and nothing makes it faster than the machine is. So it is measured
+        in `PEAK_RUNS` processes at every call, and the file keeps the best of these and of all calls before.
 
         None where the device cannot say.
         """
         stored = read_json(self.path)
         key = f"{threads} threads on {target.core_mask or self.facts['core_mask']}"
-        if key not in stored["peak_gflops"]:
-            job = {"mode": "peak", "runtime": runtime, "threads": threads}
-            try:
-                stored["peak_gflops"][key] = run_job(transport, target, job, {}).values["gflops"]
-            except DeviceError:
-                return None
-            write_json(self.path, stored)
-        return float(stored["peak_gflops"][key])
+        job = {"mode": "peak", "runtime": runtime, "threads": threads}
+        found = [stored["peak_gflops"][key]] if key in stored["peak_gflops"] else []
+        with contextlib.suppress(DeviceError):
+            found.extend(run_job(transport, target, job, {}).values["gflops"] for _ in range(PEAK_RUNS))
+        if not found:
+            return None
+        stored["peak_gflops"][key] = max(found)
+        write_json(self.path, stored)
+        return float(max(found))
 
 
 def find_environment(target: Target, runtime: str, transport: Transport, results: Path) -> Environment:
-    """Ask the device what it is, and store the answer in the results.
+    """Ask the device what it is; `Environment.save` stores the answer in the results.
 
     Raises:
         DeviceError: the device cannot be reached or lacks the runtime.
@@ -61,7 +72,4 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         "runtime_version": found["runtimes"][runtime],
     }
     identity = sha256_bytes(dump_json(facts).encode())[:16]
-    path = results / ENVIRONMENTS_NAME / f"{identity}.json"
-    if not path.exists():
-        write_json(path, {"id": identity, "environment": facts, "peak_gflops": {}})
-    return Environment(identity, facts, path)
+    return Environment(identity, facts, results / ENVIRONMENTS_NAME / f"{identity}.json")

@@ -151,8 +151,10 @@ def assess(before: HostState, after: HostState, threads: int, checks: Sequence[s
         before: after the warm-up, so under load.
         after: right after the last query.
         threads: how many threads the model ran with.
-        checks: which of `targets.HOST_CHECKS` make sense on the device.
+        checks: which of `targets.HOST_CHECKS` make sense on the device; none at all is a finding, too.
     """
+    if not checks:
+        return (Finding("degraded", "host_checks", "the profile asks for no host checks"),)
     found = {
         "governor": _governor(before, after),
         "clock": _clock(before, after),

@@ -1,26 +1,45 @@
-"""Sizes of a static MCAN, as plain data: no torch is needed to read, compare or count them."""
+"""What a picture is given as, and the sizes of a static MCAN, as plain data: no torch is needed to read or count them.
+
+The families are told apart in `edgevqa.models.families`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from edgevqa.errors import InputError
 
 MASKED = -1e4
 """What an additive mask holds at a hidden position: exp(-1e4) is 0 in fp32, and it still fits into fp16."""
 
-NORMS = ("standard", "unbiased")
-"""Kinds of LayerNorm: the usual one, and that of MCAN's code, which divides by (unbiased deviation + 1e-6)."""
+NORMS = ("standard", "unbiased", "bert")
+"""Kinds of LayerNorm: the usual one, that of MCAN's code, which divides by (unbiased deviation + 1e-6), and BERT's,
+which is the usual one with 1e-12 inside the root."""
+
+STRIDE = 32
+"""Pixels of height and width that CLIP's convolutional trunk turns into one grid token."""
+STAGES, MOST_BLOCKS = 4, 200
+"""Of that trunk; the largest that CLIP was published with has 36 blocks in a stage."""
+
+
+def check_sizes(what: str, least: int, **sizes: object) -> None:
+    """Raise InputError unless every size is a whole number of at least `least`."""
+    for name, size in sizes.items():
+        if type(size) is not int or size < least:
+            raise InputError(f"{what}: {name} should be a whole number, at least {least}, not {size!r}")
 
 
 @dataclass(frozen=True)
 class EncoderLayerSize:
-    """Heads and FFN neurons of one self-attention layer over the question."""
+    """Heads and FFN neurons of one self-attention layer, over the question or over a single stream."""
 
     heads: int
     ffn: int
+
+    def __post_init__(self) -> None:
+        check_sizes("an encoder layer", 1, heads=self.heads, ffn=self.ffn)
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,9 @@ class DecoderLayerSize:
     self_heads: int
     guided_heads: int
     ffn: int
+
+    def __post_init__(self) -> None:
+        check_sizes("a decoder layer", 1, self_heads=self.self_heads, guided_heads=self.guided_heads, ffn=self.ffn)
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,10 @@ class RegionInput:
     box_size: int = 0
     box_embedding: int = 0
     norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_sizes("the regions", 1, count=self.count, feature_size=self.feature_size)
+        check_sizes("the regions", 0, box_size=self.box_size, box_embedding=self.box_embedding)
 
     @property
     def adapter_input(self) -> int:
@@ -74,6 +100,14 @@ class PixelInput:
     channels: tuple[int, ...]
     norm: bool = True
 
+    def __post_init__(self) -> None:
+        check_sizes("the picture", 1, size=self.size, **{f"channels[{n}]": c for n, c in enumerate(self.channels)})
+        if not self.channels or self.size % 2 ** len(self.channels):
+            raise InputError(
+                f"the picture: size {self.size} should divide by 2 for each of the {len(self.channels)} convolutions, "
+                "of which there is at least one"
+            )
+
     @property
     def grid(self) -> int:
         """Height and width of the grid of tokens."""
@@ -88,6 +122,106 @@ class PixelInput:
     def tokens(self) -> int:
         """Image tokens that the decoder sees."""
         return self.grid**2
+
+
+@dataclass(frozen=True)
+class GridInput(RegionInput):
+    """A picture as the features of a grid, row by row, whose tokens have places.
+
+    Args:
+        rows: of the grid.
+        columns: of the grid; `count` is their product.
+    """
+
+    rows: int = 0
+    columns: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count != self.rows * self.columns:
+            raise InputError(f"a grid of {self.rows} x {self.columns} has not {self.count} tokens")
+
+    @classmethod
+    def of(cls, rows: int, columns: int, feature_size: int) -> GridInput:
+        """The grid of these sizes."""
+        return cls(rows * columns, feature_size, rows=rows, columns=columns)
+
+
+@dataclass(frozen=True)
+class TrunkInput:
+    """A picture as pixels, turned into grid tokens by CLIP's convolutional trunk (Radford et al. 2021).
+
+    Args:
+        height: in pixels, a multiple of `STRIDE`.
+        width: in pixels, likewise.
+        channels: of the trunk behind its first convolutions.
+        blocks: residual blocks of each of the four stages.
+    """
+
+    height: int
+    width: int
+    channels: int
+    blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.height or not self.width or self.height % STRIDE or self.width % STRIDE:
+            raise InputError(f"a picture of {self.height} x {self.width} pixels: both should be multiples of {STRIDE}")
+        if len(self.blocks) != STAGES or not all(0 < count <= MOST_BLOCKS for count in self.blocks):
+            raise InputError(
+                f"a trunk of {list(self.blocks)} blocks: it should have {STAGES} stages of 1 to {MOST_BLOCKS}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the grid."""
+        return self.height // STRIDE
+
+    @property
+    def columns(self) -> int:
+        """Columns of the grid."""
+        return self.width // STRIDE
+
+    @property
+    def feature_size(self) -> int:
+        """Values of a grid token: each stage doubles the channels, and its blocks widen them four times."""
+        return self.channels * 8 * 4
+
+    @property
+    def tokens(self) -> int:
+        """Grid tokens."""
+        return self.rows * self.columns
+
+
+ImageInput = RegionInput | PixelInput | GridInput | TrunkInput
+IMAGES: Mapping[str, type[ImageInput]] = {
+    "regions": RegionInput,
+    "pixels": PixelInput,
+    "grid": GridInput,
+    "trunk": TrunkInput,
+}
+"""By their kind in a model's description."""
+
+
+def describe_image(image: ImageInput) -> dict[str, Any]:
+    """A JSON-serialisable description that `read_image` reads back."""
+    (kind,) = (name for name, known in IMAGES.items() if type(image) is known)
+    return {"kind": kind, **asdict(image)}
+
+
+def read_image(described: Mapping[str, Any], kinds: tuple[str, ...]) -> ImageInput:
+    """Read what `describe_image` wrote; raises InputError for another kind than these, KeyError without one."""
+    values = dict(described)
+    kind = values.pop("kind")
+    if kind not in kinds:
+        raise InputError(f"the image input {kind!r} is not known; known: {', '.join(kinds)}")
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return IMAGES[kind](**sizes)
+
+
+def check_family(found: object, *known: str) -> None:
+    """Raise InputError unless a description is of one of these families."""
+    if found not in known:
+        raise InputError(f"the model family {found!r} is not known; known: {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -114,6 +248,8 @@ class MCANConfig:
         norm: the kind of every LayerNorm, one of `NORMS`.
     """
 
+    family: ClassVar[str] = "mcan"
+
     vocabulary_size: int
     answer_count: int
     question_length: int
@@ -129,6 +265,13 @@ class MCANConfig:
     language_adapter: bool = True
     dropout: float = 0.1
     norm: str = "standard"
+
+    def __post_init__(self) -> None:
+        whole = "vocabulary_size answer_count question_length hidden head_size pooling_hidden pooled_size word_size"
+        check_sizes("the model", 1, **{name: getattr(self, name) for name in (*whole.split(), "lstm_size")})
+        check_sizes("the model", 1, encoder_layers=len(self.encoder), decoder_layers=len(self.decoder))
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise InputError(f"the model: dropout should be a number from 0 to below 1, not {self.dropout!r}")
 
     @classmethod
     def uniform(
@@ -148,26 +291,15 @@ class MCANConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable description that `from_dict` reads back."""
-        described = asdict(self)
-        kind = "regions" if isinstance(self.image, RegionInput) else "pixels"
-        return {"family": "mcan", **described, "image": {"kind": kind, **described["image"]}}
+        return {"family": self.family, **asdict(self), "image": describe_image(self.image)}
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> MCANConfig:
         """Read what `to_dict` wrote; raises InputError that names what is missing or unknown."""
         values = dict(described)
-        family = values.pop("family", None)
-        if family != "mcan":
-            raise InputError(f"the model family {family!r} is not known; known: mcan")
+        check_family(values.pop("family", None), cls.family)
         try:
-            image = dict(values.pop("image"))
-            kind = image.pop("kind")
-            if kind == "regions":
-                values["image"] = RegionInput(**image)
-            elif kind == "pixels":
-                values["image"] = PixelInput(**{**image, "channels": tuple(image["channels"])})
-            else:
-                raise InputError(f"the image input {kind!r} is not known; known: regions, pixels")
+            values["image"] = read_image(values["image"], ("regions", "pixels"))
             if values.get("norm", NORMS[0]) not in NORMS:
                 raise InputError(f"the LayerNorm {values['norm']!r} is not known; known: {', '.join(NORMS)}")
             values["encoder"] = tuple(EncoderLayerSize(**layer) for layer in values["encoder"])
@@ -186,22 +318,35 @@ class InputSpec(NamedTuple):
     meaning: str
 
 
-def input_specs(config: MCANConfig) -> tuple[InputSpec, ...]:
+class TakesInputs(Protocol):
+    """What of a model's sizes its inputs depend on."""
+
+    @property
+    def question_length(self) -> int:
+        """Tokens of a question."""
+
+    @property
+    def image(self) -> ImageInput:
+        """What a picture is given as."""
+
+
+def input_specs(config: TakesInputs) -> tuple[InputSpec, ...]:
     """The inputs in the order of the model's forward, with shapes at batch 1."""
-    length = config.question_length
+    length, image = config.question_length, config.image
     question = (
         InputSpec("question", (1, length), "int32", "word numbers, 0 is padding"),
         InputSpec("question_mask", (1, 1, 1, length), "float32", f"additive: 0 keeps, {MASKED:g} hides padding"),
     )
-    if isinstance(config.image, PixelInput):
-        size = config.image.size
-        return (*question, InputSpec("image", (1, 3, size, size), "float32", "normalised RGB"))
-    count = config.image.count
+    if not isinstance(image, RegionInput):
+        height, width = (image.size, image.size) if isinstance(image, PixelInput) else (image.height, image.width)
+        return (*question, InputSpec("image", (1, 3, height, width), "float32", "normalised RGB"))
+    count = image.count
+    meaning = "grid features, row by row" if isinstance(image, GridInput) else "region features, zero padded"
     regions = (
-        InputSpec("regions", (1, count, config.image.feature_size), "float32", "region features, zero padded"),
+        InputSpec("regions", (1, count, image.feature_size), "float32", meaning),
         InputSpec("region_mask", (1, 1, 1, count), "float32", f"additive: 0 keeps, {MASKED:g} hides padding"),
     )
-    if not config.image.box_size:
+    if not image.box_size:
         return (*question, *regions)
-    boxes = InputSpec("boxes", (1, count, config.image.box_size), "float32", "region boxes, zero padded")
+    boxes = InputSpec("boxes", (1, count, image.box_size), "float32", "region boxes, zero padded")
     return (*question, *regions, boxes)

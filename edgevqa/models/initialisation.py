@@ -1,4 +1,4 @@
-"""Starting weights with which a deep post-norm MCAN begins to learn early."""
+"""Starting weights: those with which a deep post-norm MCAN begins to learn early, and BERT's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from edgevqa.models.mcan import MCAN
+from edgevqa.models.single_stream import SingleStream
 
 BRANCH_SCALE = 0.3
 """Of the last matrix of every residual branch: a deep post-norm network learns earlier when its branches start small
@@ -39,3 +40,18 @@ def initialise(model: MCAN, seed: int) -> None:
                     parameter.zero_()
             if name.startswith(("encoder.", "decoder.")) and name.endswith(("merge.weight", "outer.weight")):
                 parameter.mul_(BRANCH_SCALE)
+
+
+def initialise_single_stream(model: SingleStream, seed: int) -> None:
+    """Give a model BERT's starting weights (Devlin et al. 2019), which depend on its sizes and the seed alone.
+
+    Matrices and tables are normal with a deviation of 0.02, biases zero. The trunk's convolutions keep PyTorch's own.
+    """
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm | nn.Conv2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -42,7 +43,9 @@ class UnbiasedLayerNorm(nn.LayerNorm):
 
 def make_norm(kind: str, size: int) -> nn.LayerNorm:
     """A LayerNorm of one of `edgevqa.models.config.NORMS`."""
-    return UnbiasedLayerNorm(size) if kind == "unbiased" else nn.LayerNorm(size)
+    if kind == "unbiased":
+        return UnbiasedLayerNorm(size)
+    return nn.LayerNorm(size, eps=1e-12 if kind == "bert" else 1e-5)
 
 
 def fold_norms(module: AnyModule) -> AnyModule:
@@ -102,17 +105,56 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with ReLU between them, applied at every position."""
+    """Two linear layers with an activation between them, ReLU by default, applied at every position."""
 
-    def __init__(self, hidden: int, neurons: int, dropout: float) -> None:
+    def __init__(
+        self, hidden: int, neurons: int, dropout: float, activation: Callable[[Tensor], Tensor] = torch.relu
+    ) -> None:
         super().__init__()
         self.inner = nn.Linear(hidden, neurons)
         self.outer = nn.Linear(neurons, hidden)
         self.dropout = nn.Dropout(dropout)
+        self.activation = activation
 
     def forward(self, states: Tensor) -> Tensor:
         """Map (B, N, hidden) to (B, N, hidden)."""
-        result: Tensor = self.outer(self.dropout(torch.relu(self.inner(states))))
+        result: Tensor = self.outer(self.dropout(self.activation(self.inner(states))))
+        return result
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network, each followed by add and norm.
+
+    Args:
+        hidden: size of the residual stream.
+        heads: number of heads.
+        head_size: size of a head.
+        neurons: of the feed-forward network.
+        dropout: dropout probability.
+        norm: makes a LayerNorm of a size.
+        activation: of the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        heads: int,
+        head_size: int,
+        neurons: int,
+        dropout: float,
+        norm: Callable[[int], nn.LayerNorm],
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(hidden, heads, head_size, dropout)
+        self.ffn = FeedForward(hidden, neurons, dropout, activation)
+        self.norms = nn.ModuleList(norm(hidden) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Map (B, N, hidden) to (B, N, hidden) with an additive mask (B, 1, 1, N)."""
+        states = self.norms[0](states + self.dropout(self.attention(states, states, mask)))
+        result: Tensor = self.norms[1](states + self.dropout(self.ffn(states)))
         return result
 
 

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
-from edgevqa.models.config import DecoderLayerSize, EncoderLayerSize, MCANConfig, PixelInput, RegionInput
-from edgevqa.models.layers import Adapter, AttentionPooling, FeedForward, MultiHeadAttention, make_norm
+from edgevqa.models.config import DecoderLayerSize, MCANConfig, PixelInput, RegionInput
+from edgevqa.models.layers import Adapter, AttentionPooling, EncoderLayer, FeedForward, MultiHeadAttention, make_norm
 from edgevqa.models.vision import ConvolutionalStem
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention over the question and a feed-forward network, each followed by add and norm."""
-
-    def __init__(self, config: MCANConfig, size: EncoderLayerSize) -> None:
-        super().__init__()
-        self.attention = MultiHeadAttention(config.hidden, size.heads, config.head_size, config.dropout)
-        self.ffn = FeedForward(config.hidden, size.ffn, config.dropout)
-        self.norms = nn.ModuleList(make_norm(config.norm, config.hidden) for _ in range(2))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, question: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, hidden) to (B, T, hidden)."""
-        question = self.norms[0](question + self.dropout(self.attention(question, question, mask)))
-        result: Tensor = self.norms[1](question + self.dropout(self.ffn(question)))
-        return result
 
 
 class DecoderLayer(nn.Module):
@@ -69,7 +54,11 @@ class MCAN(nn.Module):
         elif image.box_embedding:
             self.box_embedding = nn.Linear(image.box_size, image.box_embedding)
         self.image_adapter = Adapter(image.adapter_input, config.hidden, norm=config.norm if image.norm else None)
-        self.encoder = nn.ModuleList(EncoderLayer(config, size) for size in config.encoder)
+        norm = functools.partial(make_norm, config.norm)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(config.hidden, size.heads, config.head_size, size.ffn, config.dropout, norm)
+            for size in config.encoder
+        )
         self.decoder = nn.ModuleList(DecoderLayer(config, size) for size in config.decoder)
         pooling = (config.hidden, config.pooling_hidden, config.pooled_size, config.dropout)
         self.question_pooling = AttentionPooling(*pooling)

@@ -117,7 +117,7 @@ def select(
     if len(tasks) > 1:
         raise UsageError(
             f"scores of {' and '.join(sorted(task for task, _scope in tasks))} cannot be compared; "
-            f"name one model: {', '.join(sorted(set(tasks.values())))}"
+            f"name one model with --model: {', '.join(sorted(set(tasks.values())))}"
         )
     chosen = protocol or _most_used([row.record.protocol for row in usable])
     candidates = [row.record for row in usable if row.record.protocol == chosen]

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgevqa.models.config import MCANConfig, PixelInput
+from edgevqa.models.config import STRIDE, EncoderLayerSize, MCANConfig, PixelInput, TrunkInput
+from edgevqa.models.families import ModelConfig
+from edgevqa.models.single_stream_config import ClipViLConfig, UniterConfig
+
+EMBEDDING = "word embedding"
+"""The part that is looked up, not multiplied: much of a small submodel's size and none of its MACs."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,11 @@ class Counts:
     def parameters(self) -> int:
         """All parameters."""
         return sum(self.parameters_by_part.values())
+
+    @property
+    def embedding_share(self) -> float:
+        """The word embedding's share of the parameters, 0 to 1."""
+        return self.parameters_by_part[EMBEDDING] / self.parameters
 
     @property
     def macs(self) -> int:
@@ -69,13 +79,25 @@ def _image(config: MCANConfig) -> tuple[dict[str, int], dict[str, int]]:
     return parameters, macs
 
 
-def count(config: MCANConfig) -> Counts:
-    """Count a model by its sizes; equal to the built module's parameters to the last one."""
+def count(config: ModelConfig) -> Counts:
+    """Count a model of any family by its sizes; equal to the built module's parameters to the last one."""
+    return _count_mcan(config) if isinstance(config, MCANConfig) else _count_single_stream(config)
+
+
+def _encoder_layer(hidden: int, head_size: int, size: EncoderLayerSize, positions: int) -> tuple[int, int]:
+    """Parameters and MACs of a layer of self-attention."""
+    inner = size.heads * head_size
+    parameters = _attention_parameters(hidden, inner) + 4 * hidden
+    parameters += _linear(hidden, size.ffn) + _linear(size.ffn, hidden)
+    return parameters, _attention_macs(hidden, inner, positions, positions) + 2 * positions * hidden * size.ffn
+
+
+def _count_mcan(config: MCANConfig) -> Counts:
     hidden, length, tokens = config.hidden, config.question_length, config.image.tokens
     word, state = config.word_size, config.lstm_size
     image_parameters, image_macs = _image(config)
     parameters = {
-        "word embedding": config.vocabulary_size * word,
+        EMBEDDING: config.vocabulary_size * word,
         "LSTM": 4 * state * (word + state) + 8 * state,
         "language adapter": _linear(state, hidden) + 2 * hidden if config.language_adapter else 0,
         **image_parameters,
@@ -101,14 +123,81 @@ def count(config: MCANConfig) -> Counts:
         "classifier": config.pooled_size * config.answer_count,
     }
     for encoder in config.encoder:
-        inner = encoder.heads * config.head_size
-        parameters["encoder"] += _attention_parameters(hidden, inner) + 4 * hidden
-        parameters["encoder"] += _linear(hidden, encoder.ffn) + _linear(encoder.ffn, hidden)
-        macs["encoder"] += _attention_macs(hidden, inner, length, length) + 2 * length * hidden * encoder.ffn
+        layer_parameters, layer_macs = _encoder_layer(hidden, config.head_size, encoder, length)
+        parameters["encoder"] += layer_parameters
+        macs["encoder"] += layer_macs
     for decoder in config.decoder:
         own, guided = decoder.self_heads * config.head_size, decoder.guided_heads * config.head_size
         parameters["decoder"] += _attention_parameters(hidden, own) + _attention_parameters(hidden, guided)
         parameters["decoder"] += _linear(hidden, decoder.ffn) + _linear(decoder.ffn, hidden) + 6 * hidden
         macs["decoder"] += _attention_macs(hidden, own, tokens, tokens) + 2 * tokens * hidden * decoder.ffn
         macs["decoder"] += _attention_macs(hidden, guided, tokens, length)
+    return Counts(parameters, macs)
+
+
+def _trunk(image: TrunkInput) -> tuple[int, int]:
+    """Parameters and MACs of CLIP's trunk."""
+    half, height, width = image.channels // 2, image.height // 2, image.width // 2
+    # Input channels, output channels, kernel, height and width of the output of every convolution.
+    layers = [(3, half, 3, height, width), (half, half, 3, height, width), (half, image.channels, 3, height, width)]
+    inputs, height, width = image.channels, height // 2, width // 2
+    for number, count_of_blocks in enumerate(image.blocks):
+        inside = image.channels << number
+        outputs = 4 * inside
+        for place in range(count_of_blocks):
+            layers += [(inputs, inside, 1, height, width), (inside, inside, 3, height, width)]
+            if number and not place:
+                height, width = height // 2, width // 2
+            layers.append((inside, outputs, 1, height, width))
+            if not place:
+                layers.append((inputs, outputs, 1, height, width))
+            inputs = outputs
+    assert (height, width) == (image.height // STRIDE, image.width // STRIDE)
+    parameters = sum(_linear(kernel**2 * source, target) for source, target, kernel, _, _ in layers)
+    return parameters, sum(
+        kernel**2 * source * target * rows * columns for source, target, kernel, rows, columns in layers
+    )
+
+
+def _joined_image(config: UniterConfig | ClipViLConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Parameters and MACs of what stands before the joint layers on the picture's side."""
+    image, hidden = config.image, config.hidden
+    linear = _linear(image.feature_size, hidden) + 2 * hidden
+    macs = image.tokens * image.feature_size * hidden
+    if isinstance(config, UniterConfig):
+        boxes = _linear(config.image.box_size, hidden) + 2 * hidden
+        parameters = linear + boxes + 2 * image.feature_size + 2 * hidden
+        return {"image embedding": parameters}, {
+            "image embedding": macs + image.tokens * config.image.box_size * hidden
+        }
+    by_part = {
+        "grid positions": 2 * config.grid_positions * image.feature_size,
+        "image embedding": linear + _linear(config.box_size, hidden) + 2 * hidden,
+    }
+    if not isinstance(image, TrunkInput):
+        return by_part, {"image embedding": macs}
+    trunk_parameters, trunk_macs = _trunk(image)
+    return {"trunk": trunk_parameters, **by_part}, {"trunk": trunk_macs, "image embedding": macs}
+
+
+def _count_single_stream(config: UniterConfig | ClipViLConfig) -> Counts:
+    hidden, positions = config.hidden, config.question_length + config.image.tokens
+    image_parameters, image_macs = _joined_image(config)
+    layers = [_encoder_layer(hidden, config.head_size, size, positions) for size in config.encoder]
+    parameters = {
+        EMBEDDING: config.vocabulary_size * hidden,
+        "positions and types": (config.positions + config.types) * hidden + 2 * hidden,
+        **image_parameters,
+        "encoder": sum(layer_parameters for layer_parameters, _ in layers),
+        "pooler": _linear(hidden, config.pooled_size),
+        "answer head": _linear(config.pooled_size, config.answer_hidden) + 2 * config.answer_hidden,
+        "classifier": _linear(config.answer_hidden, config.answer_count),
+    }
+    macs = {
+        **image_macs,
+        "encoder": sum(layer_macs for _, layer_macs in layers),
+        "pooler": hidden * config.pooled_size,
+        "answer head": config.pooled_size * config.answer_hidden,
+        "classifier": config.answer_hidden * config.answer_count,
+    }
     return Counts(parameters, macs)

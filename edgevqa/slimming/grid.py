@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig
+from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.plan import SubmodelPlan
 from edgevqa.slimming.rules import dimensions
 
@@ -57,35 +57,57 @@ class Slimming:
         return len(next(iter(self.layer_order.values())))
 
 
+WIDTHS = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1))
+DEPTHS = (Fraction(1, 6), Fraction(1, 3), Fraction(2, 3), Fraction(1))
+
 MCAN_BST = Slimming(
-    widths=(Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(1)),
-    depths=(Fraction(1, 6), Fraction(1, 3), Fraction(2, 3), Fraction(1)),
+    widths=WIDTHS,
+    depths=DEPTHS,
     layer_order={"encoder": (0, 5, 1, 4, 2, 3), "decoder": (5, 0, 1, 4, 2, 3)},
 )
 """The grid of MCAN_BST: 16 pairs, of which the triangle filter keeps 10."""
+
+
+def ends_first(layers: int) -> tuple[int, ...]:
+    """The order of MCAN_BST's encoder for any number of layers: first, last, second, last but one, the middle last."""
+    return tuple(number // 2 if number % 2 == 0 else layers - 1 - number // 2 for number in range(layers))
 
 
 def slimming_of(layers: int) -> Slimming:
     """BST's grid for another number of layers: the same widths, and the depths that are nearest to the same fractions.
 
     With fewer than five layers some depths fall together; then there is no triangle filter, which pairs widths with
-    depths. The outer layers are kept first, in turn, as BST's order of six does.
+    depths. The decoder begins with its last layer, as that of MCAN_BST does.
     """
     if layers == MCAN_BST.layers:
         return MCAN_BST
-    counts = sorted({max(1, round(depth * layers)) for depth in MCAN_BST.depths})
-    inwards = [layer for pair in zip(range(layers), reversed(range(layers)), strict=True) for layer in pair][:layers]
-    swapped = [inwards[1], inwards[0], *inwards[2:]] if layers > 1 else inwards
+    counts = sorted({max(1, round(depth * layers)) for depth in DEPTHS})
+    encoder = ends_first(layers)
     return Slimming(
-        widths=MCAN_BST.widths,
+        widths=WIDTHS,
         depths=tuple(Fraction(count, layers) for count in counts),
-        layer_order={"encoder": tuple(inwards), "decoder": tuple(swapped)},
-        triangle=len(counts) == len(MCAN_BST.depths),
+        layer_order={"encoder": encoder, "decoder": (*reversed(encoder[:2]), *encoder[2:])},
+        triangle=len(counts) == len(DEPTHS),
     )
 
 
+def single_stream_bst(layers: int) -> Slimming:
+    """The grid of UNITER_BST and CLIP-ViL_BST: widths, depths and filter of MCAN_BST over one list of layers.
+
+    The authors published no code for these; `docs/families.md` says what was chosen, and why.
+    """
+    return Slimming(WIDTHS, DEPTHS, {"encoder": ends_first(layers)})
+
+
 def grid_pairs(slimming: Slimming, *, filtered: bool = True) -> Iterator[tuple[Fraction, int]]:
-    """The (width, number of layers) pairs, widths ascending, depths ascending; `filtered` applies the triangle."""
+    """The (width, number of layers) pairs, widths ascending, depths ascending; `filtered` applies the triangle.
+
+    Raises:
+        UsageError: a depth is no whole number of layers.
+    """
+    for depth in slimming.depths:
+        if (depth * slimming.layers).denominator != 1:
+            raise UsageError(f"the depth {depth} is no whole number of the {slimming.layers} layers")
     for row, width in enumerate(slimming.widths):
         for column, depth in enumerate(slimming.depths):
             if column >= row or not (filtered and slimming.triangle):
@@ -100,7 +122,7 @@ def _describe_grid(slimming: Slimming, *, filtered: bool) -> str:
 
 
 def bst_plan(
-    config: MCANConfig, slimming: Slimming, width: Fraction, depth: int, *, filtered: bool = True
+    config: ModelConfig, slimming: Slimming, width: Fraction, depth: int, *, filtered: bool = True
 ) -> SubmodelPlan:
     """The plan of one (width, depth) pair: prefixes of every dimension, and the first layers of the priority order.
 
@@ -138,7 +160,7 @@ def bst_plan(
     return SubmodelPlan(method="bst", layers=layers, kept=kept, width=width, depth=depth)
 
 
-def grid(config: MCANConfig, slimming: Slimming, *, filtered: bool = True) -> list[SubmodelPlan]:
+def grid(config: ModelConfig, slimming: Slimming, *, filtered: bool = True) -> list[SubmodelPlan]:
     """The plans of all pairs, smallest first."""
     return [
         bst_plan(config, slimming, width, depth, filtered=filtered)
@@ -146,6 +168,6 @@ def grid(config: MCANConfig, slimming: Slimming, *, filtered: bool = True) -> li
     ]
 
 
-def full_plan(config: MCANConfig, slimming: Slimming) -> SubmodelPlan:
+def full_plan(config: ModelConfig, slimming: Slimming) -> SubmodelPlan:
     """The plan that keeps everything."""
     return bst_plan(config, slimming, Fraction(1), slimming.layers)

@@ -1,6 +1,8 @@
 """Published models by their sizes alone: what a paper's submodels cost is known without any weights.
 
-Sizes: MILVLG/bst, MILVLG/mcan-vqa (configurations of the authors' code); words and answers of VQA-v2 and GQA.
+Sizes: MILVLG/bst, MILVLG/mcan-vqa, ChenRocks/UNITER, clip-vil/CLIP-ViL (configurations of the authors' code); words
+and answers of VQA-v2 and GQA. Which lengths UNITER_BST and CLIP-ViL_BST were counted with is not known: both have the
+20 tokens of CLIP-ViL here, and UNITER the 100 regions of MCAN_BST.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from edgevqa.models.config import MCANConfig, RegionInput
-from edgevqa.slimming.grid import MCAN_BST, Slimming
+from edgevqa.models.config import GridInput, MCANConfig, RegionInput, TrunkInput
+from edgevqa.models.families import ModelConfig
+from edgevqa.models.single_stream_config import ClipViLConfig, UniterConfig
+from edgevqa.slimming.grid import MCAN_BST, Slimming, single_stream_bst
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,13 @@ class Published:
         slimming: the submodels that it offers.
     """
 
-    config: MCANConfig
+    config: ModelConfig
     slimming: Slimming
 
 
-def whole(layers: int) -> Slimming:
-    """The grid of a model that was not trained to be slimmed: itself alone."""
-    order = tuple(range(layers))
-    return Slimming((Fraction(1),), (Fraction(1),), {"encoder": order, "decoder": order})
+def whole(layers: int, *lists: str) -> Slimming:
+    """The grid of a model that was not trained to be slimmed: itself alone; `lists` are those of its layers."""
+    return Slimming((Fraction(1),), (Fraction(1),), dict.fromkeys(lists, tuple(range(layers))))
 
 
 _BST = MCANConfig.uniform(
@@ -65,11 +68,33 @@ _LARGE = replace(
     ),
     pooling_hidden=512,
 )
+_UNITER = UniterConfig.uniform(
+    hidden=768,
+    heads=12,
+    layers=12,
+    image=RegionInput(100, 2048, box_size=7),
+    vocabulary_size=28996,
+    answer_count=3129,
+    question_length=20,
+)
+_CLIP_VIL = ClipViLConfig.uniform(
+    hidden=768,
+    heads=12,
+    layers=12,
+    image=TrunkInput(384, 640, channels=80, blocks=(4, 6, 10, 6)),
+    vocabulary_size=30522,
+    answer_count=3129,
+    question_length=20,
+)
+_CLIP_VIL_FEATURES = replace(_CLIP_VIL, image=GridInput.of(12, 20, 2560))
 
 PUBLISHED: Mapping[str, Published] = {
     "mcan-bst": Published(_BST, MCAN_BST),
     "mcan-bst-gqa": Published(_BST_GQA, MCAN_BST),
-    "mcan-small": Published(_SMALL, whole(6)),
-    "mcan-large": Published(_LARGE, whole(6)),
+    "mcan-small": Published(_SMALL, whole(6, "encoder", "decoder")),
+    "mcan-large": Published(_LARGE, whole(6, "encoder", "decoder")),
+    "uniter-bst": Published(_UNITER, single_stream_bst(12)),
+    "clip-vil-bst": Published(_CLIP_VIL, single_stream_bst(12)),
+    "clip-vil-bst-features": Published(_CLIP_VIL_FEATURES, single_stream_bst(12)),
 }
 """By the name that `edgevqa info` takes."""

@@ -1,6 +1,7 @@
 """Dimension rules: for every parameter of a family, which axis belongs to which named dimension.
 
-A family is described by one table. Its rows read `parameter pattern: one word per axis`, where a word is
+A family is described by one entry of `RULES`. The rows of its tables read `parameter pattern: one word per axis`,
+where a word is
 
     -               the axis is never sliced
     hidden          the axis is the dimension `hidden`
@@ -12,13 +13,31 @@ Dimensions whose name ends in `heads` have `head_size` elements a unit, all othe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from edgevqa.errors import UsageError
-from edgevqa.models.config import DecoderLayerSize, EncoderLayerSize, MCANConfig
+from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.plan import Kept, SubmodelPlan
 
 WHOLE = "-"
+AnyConfig = TypeVar("AnyConfig", bound=ModelConfig)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The dimension rules of a family.
+
+    Args:
+        sizes: the named dimensions outside the layers, and the fields of the family's sizes that hold them.
+        layers: for each list that depth may shorten, the parameters of one of its layers; the sizes of the layers lie
+            in a field of the list's name, and each of their fields is a dimension of the layer.
+        outside: the parameters outside the layers; `*` is a number.
+    """
+
+    sizes: Mapping[str, str]
+    layers: Mapping[str, Mapping[str, str]]
+    outside: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,14 @@ def _norm(name: str, dimension: str = "hidden") -> dict[str, str]:
     return {f"{name}.weight": dimension, f"{name}.bias": dimension}
 
 
+def _adapter(name: str) -> dict[str, str]:
+    return {f"{name}.linear.weight": "hidden -", f"{name}.linear.bias": "hidden", **_norm(f"{name}.norm")}
+
+
+def _convolutions(name: str) -> dict[str, str]:
+    return {f"{name}.weight": "- - - -", f"{name}.bias": "-"}
+
+
 def _pooling(name: str) -> dict[str, str]:
     return {
         f"{name}.inner.weight": "pooling hidden",
@@ -63,67 +90,110 @@ def _pooling(name: str) -> dict[str, str]:
     }
 
 
-MCAN_LAYERS: Mapping[str, Mapping[str, str]] = {
-    "encoder": {
-        **_attention("attention", "{}.heads"),
-        **_feed_forward("ffn"),
-        **_norm("norms.0"),
-        **_norm("norms.1"),
-    },
-    "decoder": {
-        **_attention("attention", "{}.self_heads"),
-        **_attention("guided", "{}.guided_heads"),
-        **_feed_forward("ffn"),
-        **_norm("norms.0"),
-        **_norm("norms.1"),
-        **_norm("norms.2"),
-    },
+_ENCODER = {
+    **_attention("attention", "{}.heads"),
+    **_feed_forward("ffn"),
+    **_norm("norms.0"),
+    **_norm("norms.1"),
 }
-"""Parameters of one layer of each list that depth may shorten."""
 
-MCAN_OUTSIDE: Mapping[str, str] = {
-    "embedding.weight": "- -",
-    "lstm.weight_ih_l0": "- -",
-    "lstm.weight_hh_l0": "- -",
-    "lstm.bias_ih_l0": "-",
-    "lstm.bias_hh_l0": "-",
-    "language_adapter.linear.weight": "hidden -",
-    "language_adapter.linear.bias": "hidden",
-    **_norm("language_adapter.norm"),
-    "stem.convolutions.*.weight": "- - - -",
-    "stem.convolutions.*.bias": "-",
-    "stem.position": "- -",
-    "box_embedding.weight": "- -",
-    "box_embedding.bias": "-",
-    "image_adapter.linear.weight": "hidden -",
-    "image_adapter.linear.bias": "hidden",
-    **_norm("image_adapter.norm"),
-    **_pooling("question_pooling"),
-    **_pooling("picture_pooling"),
-    **_norm("norm", "pooled"),
-    "classifier.weight": "- pooled",
-    "classifier.bias": "-",
+# Embedding, LSTM and stem are not slimmed (BST, arXiv 2203.12814): adapters lead from them into the residual stream.
+_MCAN = Rules(
+    sizes={"hidden": "hidden", "pooling": "pooling_hidden", "pooled": "pooled_size"},
+    layers={
+        "encoder": _ENCODER,
+        "decoder": {
+            **_attention("attention", "{}.self_heads"),
+            **_attention("guided", "{}.guided_heads"),
+            **_feed_forward("ffn"),
+            **_norm("norms.0"),
+            **_norm("norms.1"),
+            **_norm("norms.2"),
+        },
+    },
+    outside={
+        "embedding.weight": "- -",
+        "lstm.weight_ih_l0": "- -",
+        "lstm.weight_hh_l0": "- -",
+        "lstm.bias_ih_l0": "-",
+        "lstm.bias_hh_l0": "-",
+        **_adapter("language_adapter"),
+        "stem.convolutions.*.weight": "- - - -",
+        "stem.convolutions.*.bias": "-",
+        "stem.position": "- -",
+        "box_embedding.weight": "- -",
+        "box_embedding.bias": "-",
+        **_adapter("image_adapter"),
+        **_pooling("question_pooling"),
+        **_pooling("picture_pooling"),
+        **_norm("norm", "pooled"),
+        "classifier.weight": "- pooled",
+        "classifier.bias": "-",
+    },
+)
+
+# The same rule for BERT: embeddings and adapters feed the residual stream directly, so their outputs are slimmed.
+_SINGLE_STREAM: Mapping[str, str] = {
+    "text.words.weight": "- hidden",
+    "text.positions.weight": "- hidden",
+    "text.types.weight": "- hidden",
+    **_norm("text.norm"),
+    "pooler.weight": "pooled hidden",
+    "pooler.bias": "pooled",
+    "answer.inner.weight": "answer_hidden pooled",
+    "answer.inner.bias": "answer_hidden",
+    **_norm("answer.norm", "answer_hidden"),
+    "answer.classifier.weight": "- answer_hidden",
+    "answer.classifier.bias": "-",
 }
-"""Parameters outside the layers; `*` is a number. Embedding, LSTM and stem are not slimmed (BST, arXiv 2203.12814)."""
+_SINGLE_STREAM_SIZES = {"hidden": "hidden", "pooled": "pooled_size", "answer_hidden": "answer_hidden"}
+
+RULES: Mapping[str, Rules] = {
+    "mcan": _MCAN,
+    "uniter": Rules(
+        _SINGLE_STREAM_SIZES,
+        {"encoder": _ENCODER},
+        {
+            **_SINGLE_STREAM,
+            **_adapter("regions.features"),
+            **_adapter("regions.boxes"),
+            "regions.mask.weight": "- -",
+            **_norm("regions.norm"),
+        },
+    ),
+    "clip-vil": Rules(
+        _SINGLE_STREAM_SIZES,
+        {"encoder": _ENCODER},
+        {
+            **_SINGLE_STREAM,
+            **_convolutions("trunk.convolutions.*"),
+            **_convolutions("trunk.stages.*.*.reduce"),
+            **_convolutions("trunk.stages.*.*.spatial"),
+            **_convolutions("trunk.stages.*.*.expand"),
+            **_convolutions("trunk.stages.*.*.shortcut"),
+            "grid_positions.rows.weight": "- -",
+            "grid_positions.columns.weight": "- -",
+            **_adapter("features"),
+            **_adapter("boxes"),
+        },
+    ),
+}
+"""By the name of the family."""
 
 
-def dimensions(config: MCANConfig) -> dict[str, int]:
+def dimensions(config: ModelConfig) -> dict[str, int]:
     """Every named dimension of a model and its number of units."""
-    sizes = {"hidden": config.hidden, "pooling": config.pooling_hidden, "pooled": config.pooled_size}
-    for index, encoder in enumerate(config.encoder):
-        sizes |= {f"encoder.{index}.heads": encoder.heads, f"encoder.{index}.ffn": encoder.ffn}
-    for index, decoder in enumerate(config.decoder):
-        sizes |= {
-            f"decoder.{index}.self_heads": decoder.self_heads,
-            f"decoder.{index}.guided_heads": decoder.guided_heads,
-            f"decoder.{index}.ffn": decoder.ffn,
-        }
+    rules = RULES[config.family]
+    sizes: dict[str, int] = {name: getattr(config, field) for name, field in rules.sizes.items()}
+    for part in rules.layers:
+        for index, layer in enumerate(getattr(config, part)):
+            sizes |= {f"{part}.{index}.{name}": size for name, size in asdict(layer).items()}
     return sizes
 
 
-def layer_lists(config: MCANConfig) -> dict[str, int]:
+def layer_lists(config: ModelConfig) -> dict[str, int]:
     """The lists of layers that depth may shorten, and how long each is."""
-    return {"encoder": len(config.encoder), "decoder": len(config.decoder)}
+    return {part: len(getattr(config, part)) for part in RULES[config.family].layers}
 
 
 def _axes(row: str, layer: str, head_size: int) -> tuple[Axis, ...]:
@@ -136,24 +206,19 @@ def _axes(row: str, layer: str, head_size: int) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def _outside_row(name: str) -> str:
-    pattern = ".".join("*" if part.isdigit() and name.startswith("stem.") else part for part in name.split("."))
-    if pattern not in MCAN_OUTSIDE:
-        raise UsageError(f"no dimension rule covers the parameter {name!r}")
-    return MCAN_OUTSIDE[pattern]
-
-
-def parameter_axes(name: str, config: MCANConfig) -> tuple[Axis, ...]:
+def parameter_axes(name: str, config: ModelConfig) -> tuple[Axis, ...]:
     """The dimensions of a parameter's axes; raises UsageError for a parameter that no rule covers."""
+    rules = RULES[config.family]
     part, _, rest = name.partition(".")
-    if part not in MCAN_LAYERS:
-        return _axes(_outside_row(name), "", config.head_size)
-    index, _, inner = rest.partition(".")
-    try:
-        row = MCAN_LAYERS[part][inner]
-    except KeyError:
-        raise UsageError(f"no dimension rule covers the parameter {name!r}") from None
-    return _axes(row, f"{part}.{index}", config.head_size)
+    if part in rules.layers:
+        index, _, inner = rest.partition(".")
+        layer, row = f"{part}.{index}", rules.layers[part].get(inner)
+    else:
+        pattern = ".".join("*" if word.isdigit() else word for word in name.split("."))
+        layer, row = "", rules.outside.get(pattern)
+    if row is None:
+        raise UsageError(f"no dimension rule covers the parameter {name!r}")
+    return _axes(row, layer, config.head_size)
 
 
 def kept_names(names: Iterable[str], plan: SubmodelPlan) -> Iterator[tuple[str, str]]:
@@ -175,7 +240,7 @@ def _units(kept: Kept) -> int:
     return kept if isinstance(kept, int) else len(kept)
 
 
-def check_plan(plan: SubmodelPlan, config: MCANConfig) -> None:
+def check_plan(plan: SubmodelPlan, config: ModelConfig) -> None:
     """Raise UsageError when a plan names layers, dimensions or units that the model does not have."""
     lengths = layer_lists(config)
     for part, layers in plan.layers.items():
@@ -195,27 +260,20 @@ def check_plan(plan: SubmodelPlan, config: MCANConfig) -> None:
             valid = bool(kept) and list(kept) == sorted(set(kept)) and kept[0] >= 0 and kept[-1] < size
         if not valid:
             raise UsageError(f"the plan keeps {kept} of the dimension {name!r}, which has {size} units")
+        if name == "hidden" and _units(kept) < size and not getattr(config, "language_adapter", True):
+            raise UsageError("the plan slices 'hidden', which is the LSTM's size in a model without language adapter")
 
 
-def slice_config(config: MCANConfig, plan: SubmodelPlan) -> MCANConfig:
+def slice_config(config: AnyConfig, plan: SubmodelPlan) -> AnyConfig:
     """The sizes of the submodel; raises UsageError when the plan does not fit the model."""
     check_plan(plan, config)
+    rules = RULES[config.family]
     sizes = dimensions(config) | {name: _units(kept) for name, kept in plan.kept.items()}
-    return replace(
-        config,
-        hidden=sizes["hidden"],
-        pooling_hidden=sizes["pooling"],
-        pooled_size=sizes["pooled"],
-        encoder=tuple(
-            EncoderLayerSize(sizes[f"encoder.{index}.heads"], sizes[f"encoder.{index}.ffn"])
-            for index in plan.layers.get("encoder", range(len(config.encoder)))
-        ),
-        decoder=tuple(
-            DecoderLayerSize(
-                sizes[f"decoder.{index}.self_heads"],
-                sizes[f"decoder.{index}.guided_heads"],
-                sizes[f"decoder.{index}.ffn"],
-            )
-            for index in plan.layers.get("decoder", range(len(config.decoder)))
-        ),
-    )
+    changes: dict[str, Any] = {field: sizes[name] for name, field in rules.sizes.items()}
+    for part in rules.layers:
+        layers = getattr(config, part)
+        changes[part] = tuple(
+            replace(layers[index], **{name: sizes[f"{part}.{index}.{name}"] for name in asdict(layers[index])})
+            for index in plan.layers.get(part, range(len(layers)))
+        )
+    return replace(config, **changes)

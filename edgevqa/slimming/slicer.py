@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from edgevqa.models.config import MCANConfig
-from edgevqa.models.mcan import MCAN
+from edgevqa.models.families import ModelConfig, build
 from edgevqa.slimming.plan import SubmodelPlan
 from edgevqa.slimming.rules import check_plan, kept_names, parameter_axes, slice_config
 
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
-def _view(tensor: Tensor, name: str, config: MCANConfig, plan: SubmodelPlan) -> Tensor:
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
+
+
+def _view(tensor: Tensor, name: str, config: ModelConfig, plan: SubmodelPlan) -> Tensor:
     for number, axis in enumerate(parameter_axes(name, config)):
         kept = None if axis.dimension is None else plan.kept.get(axis.dimension)
         if kept is None:
@@ -27,7 +32,7 @@ def _view(tensor: Tensor, name: str, config: MCANConfig, plan: SubmodelPlan) -> 
     return tensor
 
 
-def views(parameters: Mapping[str, Tensor], config: MCANConfig, plan: SubmodelPlan) -> dict[str, Tensor]:
+def views(parameters: Mapping[str, Tensor], config: ModelConfig, plan: SubmodelPlan) -> dict[str, Tensor]:
     """The submodel's parameters as differentiable views of the full model's, under the submodel's names.
 
     Args:
@@ -39,14 +44,14 @@ def views(parameters: Mapping[str, Tensor], config: MCANConfig, plan: SubmodelPl
     return {new: _view(parameters[old], old, config, plan) for old, new in kept_names(parameters, plan)}
 
 
-def slice_parameters(parameters: Mapping[str, Tensor], config: MCANConfig, plan: SubmodelPlan) -> MCAN:
+def slice_parameters(parameters: Mapping[str, Tensor], config: ModelConfig, plan: SubmodelPlan) -> Network:
     """A physically smaller model in evaluation mode that holds copies of the views."""
-    model = MCAN(slice_config(config, plan))
+    model = build(slice_config(config, plan))
     with torch.no_grad():
         model.load_state_dict({name: view.clone() for name, view in views(parameters, config, plan).items()})
     return model.eval()
 
 
-def slice_model(model: MCAN, plan: SubmodelPlan) -> MCAN:
+def slice_model(model: AnyNetwork, plan: SubmodelPlan) -> AnyNetwork:
     """The submodel of a full model, see `slice_parameters`."""
-    return slice_parameters(dict(model.named_parameters()), model.config, plan)
+    return slice_parameters(dict(model.named_parameters()), model.config, plan)  # type: ignore[return-value]

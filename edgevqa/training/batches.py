@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgevqa.errors import UsageError
+
 
 class Questions(Protocol):
     """What training needs of a split, see `edgevqa.data.dataset.Split`."""
@@ -55,6 +57,17 @@ class Batches:
             self._order = self._ordered(np.random.default_rng((self.seed, epoch)))
             self._epoch = epoch
         return self._order[place * self.batch : (place + 1) * self.batch]
+
+    def pieces(self, step: int, accumulation: int, processes: int) -> list[np.ndarray]:
+        """The questions of a step in at least `accumulation` pieces, as many for each of the processes.
+
+        Raises UsageError when a batch has fewer questions than processes.
+        """
+        if processes > self.batch:
+            raise UsageError(f"{processes} processes have nothing to share in batches of {self.batch} questions")
+        rounds = -(-min(accumulation, self.batch) // processes)
+        count = min(rounds * processes, self.batch // processes * processes)
+        return np.array_split(self.indices(step), count)
 
     def _ordered(self, random: np.random.Generator) -> np.ndarray:
         """All questions of an epoch in the order in which they are trained."""

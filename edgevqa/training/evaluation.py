@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
-from edgevqa.models.mcan import MCAN
 from edgevqa.training.batches import Questions, to_tensors
 
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
-def predict(model: MCAN, split: Questions, *, indices: np.ndarray | None = None, batch: int = 500) -> np.ndarray:
+
+def predict(model: Network, split: Questions, *, indices: np.ndarray | None = None, batch: int = 500) -> np.ndarray:
     """Logits float32 (n, A) of a model over a split, or over the questions at `indices`."""
     indices = np.arange(len(split)) if indices is None else indices
     device = next(model.parameters()).device

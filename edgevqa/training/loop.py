@@ -1,4 +1,4 @@
-"""The training loop: resumable to the exact step, on a CPU or one GPU."""
+"""The training loop: resumable to the exact step, on a CPU, a GPU, or several of either."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import read_json, write_bytes, write_json
 from edgevqa.training.batches import Batches, Questions, targets, to_tensors, trim
+from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.recipe import Recipe
 from edgevqa.training.stages import Stage
 
@@ -35,21 +36,31 @@ class Milestones:
 
 
 def _identity(stage: Stage, recipe: Recipe, split: Questions) -> str:
-    """A hash of what must not change between the parts of one run."""
+    """A hash of what must not change between the parts of one run; how a batch is divided may."""
     described = {
         "stage": type(stage).__name__,
-        "recipe": recipe.to_dict(),
+        "recipe": {name: value for name, value in recipe.to_dict().items() if name != "accumulation"},
         "config": stage.model.config.to_dict(),
         "questions": len(split),
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _load_state(path: Path, identity: str, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+def _restore(
+    content: bytes, path: Path, identity: str, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]
+) -> int:
+    """Set model and optimizers to a saved state and return its step; `path` is what an error names."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} is not a readable training state ({error}); remove it to start again") from error
+    missing = {"identity", "step", "model", "extra", "optimizers"} - (
+        state.keys() if isinstance(state, dict) else set()
+    )
+    if missing:
+        raise InputError(
+            f"{path} is no training state: it lacks {', '.join(sorted(missing))}; remove it to start again"
+        )
     if state["identity"] != identity:
         raise UsageError(
             f"{path} is the state of a run with other settings; repeat its command, or choose another --out folder"
@@ -61,9 +72,8 @@ def _load_state(path: Path, identity: str, stage: Stage, optimizers: Sequence[to
     return int(state["step"])
 
 
-def _save_state(
-    path: Path, identity: str, step: int, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]
-) -> None:
+def _state(identity: str, step: int, stage: Stage, optimizers: Sequence[torch.optim.Optimizer]) -> bytes:
+    """What `_restore` reads."""
     buffer = io.BytesIO()
     state = {
         "identity": identity,
@@ -73,7 +83,25 @@ def _save_state(
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     torch.save(state, buffer)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _begin(
+    path: Path,
+    identity: str,
+    stage: Stage,
+    optimizers: Sequence[torch.optim.Optimizer],
+    processes: Processes,
+    device: torch.device,
+) -> int:
+    """Give all processes the first one's state, saved or fresh; returns the step at which the run goes on."""
+    step = 0
+    if processes.first and path.exists():
+        step = _restore(path.read_bytes(), path, identity, stage, optimizers)
+    if processes.count > 1:
+        own = _state(identity, step, stage, optimizers) if processes.first else b""
+        step = _restore(processes.share(own, device), path, identity, stage, optimizers)
+    return step
 
 
 def make_optimizers(model: MCAN, extra: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -95,16 +123,6 @@ def make_optimizers(model: MCAN, extra: nn.Module, recipe: Recipe) -> list[torch
     return [adamw, muon]
 
 
-def choose_device(name: str) -> torch.device:
-    """The device "cpu", "cuda", or "auto" (a GPU where there is one); raises UsageError for a GPU that is not there."""
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if name == "cuda" and not available:
-        raise UsageError("--device cuda: PyTorch sees no GPU here; use --device cpu")
-    return torch.device(name)
-
-
 def train(
     stage: Stage,
     recipe: Recipe,
@@ -113,6 +131,7 @@ def train(
     *,
     name: str,
     device: torch.device | None = None,
+    processes: Processes = ALONE,
     milestones: Milestones | None = None,
     evaluate: Evaluate | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -121,7 +140,8 @@ def train(
     """Train a stage to its end and return the weights, on the CPU.
 
     A run that was stopped goes on at the step of its last saved state and makes the same weights as one that was
-    not: the order of the questions, dropout and the choice of submodels depend on seed and step alone.
+    not: the order of the questions, dropout and the choice of submodels depend on seed and step alone. Several
+    processes share the pieces of every batch, and make the same weights as one would, but for rounding.
 
     Args:
         stage: what a step does.
@@ -130,43 +150,52 @@ def train(
         folder: where `<name>.state.pt` and `<name>.history.json` are kept.
         name: of the stage, for the files and the log.
         device: where to train.
+        processes: this process among those of the run; the first one alone touches `folder`, evaluates and tells.
         milestones: how often to save, tell and evaluate.
         evaluate: called every `milestones.evaluate` steps and at the end.
         tell: receives a line of progress now and then.
         progress: receives every step.
 
     Raises:
-        UsageError: the folder holds the state of a run with other settings.
+        UsageError: the folder holds the state of a run with other settings, or there are more processes than
+            questions in a batch.
         InputError: the state is unreadable.
+        EnvironmentFailure: another process of the run has ended.
     """
     device = device or torch.device("cpu")
     milestones = milestones or Milestones()
-    progress = progress or Silent()
+    progress = progress if progress and processes.first else Silent()
     model = stage.model.to(device).train()
     stage.extra.to(device)
     optimizers = make_optimizers(model, stage.extra, recipe)
     identity = _identity(stage, recipe, split)
     state_path = folder / f"{name}.state.pt"
-    first = _load_state(state_path, identity, stage, optimizers) if state_path.exists() else 0
+    first = _begin(state_path, identity, stage, optimizers, processes, device)
     batches = Batches(split, recipe.batch, recipe.seed)
     answers = stage.model.config.answer_count
     history_path = folder / f"{name}.history.json"
-    history = read_json(history_path) if history_path.exists() else []
+    history = read_json(history_path) if processes.first and history_path.exists() else []
     history = [entry for entry in history if entry["step"] <= first]
     progress.start(f"training {name}", recipe.steps)
     if first:
         progress.step(f"{name}: resumed at step {first}", first)
     started, losses = time.monotonic(), []
     for step in range(first, recipe.steps):
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
-        indices = batches.indices(step)
-        inputs = to_tensors(trim(split.model_inputs(indices)), device)
         model.zero_grad()
         stage.extra.zero_grad()
-        losses.append(stage.backward(step, indices, inputs, targets(split, indices, answers).to(device)))
+        loss = 0.0
+        pieces = batches.pieces(step, recipe.accumulation, processes.count)
+        for number in range(processes.rank, len(pieces), processes.count):
+            torch.manual_seed((recipe.seed * 1_000_003 + step + (number << 53)) % 2**64)
+            indices = pieces[number]
+            inputs = to_tensors(trim(split.model_inputs(indices)), device)
+            share = len(indices) / batches.batch
+            wanted = targets(split, indices, answers).to(device)
+            loss += stage.backward(step, indices, inputs, wanted, share)
+        losses.append(processes.sum_gradients([*model.parameters(), *stage.extra.parameters()], loss))
         for optimizer in optimizers:
             optimizer.step()
         done = step + 1
@@ -175,19 +204,21 @@ def train(
             loss = sum(losses) / len(losses)
             rate = (done - first) * batches.batch / (time.monotonic() - started)
             left = (recipe.steps - done) * batches.batch / rate
-            line = (
-                f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, {left / 60:.0f} min left"
-            )
+            line = f"{name} step {done}/{recipe.steps}, loss {loss:.4f}, {rate:.0f} questions/s, "
+            line += f"{left / 60:.0f} min of {name} left"
             progress.step(line, 0)
-            tell(line)
+            if processes.first:
+                tell(line)
             history.append({"step": done, "loss": loss, "rate": recipe.rate(step)})
             losses = []
         progress.step("", 1)
+        if not processes.first:
+            continue
         if evaluate is not None and (done % milestones.evaluate == 0 or last):
             tell(f"{name} step {done}: {evaluate(done)}")
             model.train()
         if done % milestones.save == 0 or last:
-            _save_state(state_path, identity, done, stage, optimizers)
+            write_bytes(state_path, _state(identity, done, stage, optimizers))
             write_json(history_path, history)
     progress.finish()
     return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

@@ -28,9 +28,12 @@ class Recipe:
         optimizer: "adamw" for all weights; "muon" orthogonalises the updates of the matrices inside the layers
             (Jordan et al. 2024, scaled to AdamW's step size as by Liu et al. 2025), and AdamW does the rest.
         mixed_precision: whether matrix products are computed in bfloat16; weights and losses stay float32.
-        grounding: weight of a second loss where the data says which regions a question's descriptions fit: a linear
-            layer, thrown away afterwards, must read that from the states behind the second decoder layer.
+        grounding: weight of a second loss where the data says which regions a question speaks of: linear layers,
+            thrown away afterwards, must read which fit its descriptions from the states behind the second decoder
+            layer, and which stand in the asked relation from those behind the fourth.
         submodels: K, the submodels of one distillation step.
+        accumulation: pieces that a batch is computed in, one after the other, which takes less memory and makes the
+            same weights; the processes of a run share them. Dropout alone differs with the number of pieces.
         seed: of the weights, the order of the questions, dropout and the choice of submodels.
     """
 
@@ -44,11 +47,16 @@ class Recipe:
     mixed_precision: bool = False
     grounding: float = 0.0
     submodels: int = 5
+    accumulation: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"a training stage needs at least one step and one question, not {self}")
+        if self.seed < 0:
+            raise UsageError(f"a seed is a whole number from 0 on, not {self.seed}")
+        if not 1 <= self.accumulation <= self.batch:
+            raise UsageError(f"a batch of {self.batch} questions is not computed in {self.accumulation} pieces")
         if self.submodels < 2:
             raise UsageError(f"a distillation step needs the smallest and the largest submodel, not {self.submodels}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +20,8 @@ from edgevqa.slimming.slicer import views
 from edgevqa.training.losses import answer_loss, teacher_loss
 from edgevqa.training.recipe import Recipe
 
-GROUNDED_LAYER = 1
-"""The decoder layer whose states must tell the grounding: an early one, so that the later ones can use it."""
+GROUNDED_LAYERS = {1: (0, 1), 3: (2,)}
+"""Decoder layer -> the bits of the grounding that its states must tell; early ones, so that later layers can use it."""
 
 
 class Stage(Protocol):
@@ -30,34 +31,45 @@ class Stage(Protocol):
     extra: nn.ModuleDict
     """What is trained beside the model and thrown away."""
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of one step and return the loss."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of a piece that is `share` of a step's questions, and return its part of the loss."""
 
 
 class Grounding:
-    """A second loss: linear layers must read from an early decoder layer which regions a question speaks of.
+    """A second loss: linear layers must read from early decoder layers which regions a question speaks of.
 
     Args:
         grounding: uint8 (n, R), see `edgevqa.data.dataset.Split.grounding`.
-        models: the models whose states are read, each by a layer of its own.
+        models: the models whose states are read, each by layers of its own.
     """
 
     def __init__(self, grounding: np.ndarray, models: Sequence[MCAN]) -> None:
-        self.readers = nn.ModuleList(nn.Linear(model.config.hidden, 2) for model in models)
-        self._fits = torch.from_numpy(np.stack([grounding & 1, grounding >> 1 & 1], axis=-1))
-        self._states: Tensor | None = None
+        self._grounding = torch.from_numpy(grounding)
+        self._states: dict[int, Tensor] = {}
+        self.readers = nn.ModuleList()
         for model in models:
-            layer = model.decoder[min(GROUNDED_LAYER, len(model.decoder) - 1)]
-            layer.register_forward_hook(self._keep)
+            readers = nn.ModuleDict()
+            for place, bits in GROUNDED_LAYERS.items():
+                readers[str(place)] = nn.Linear(model.config.hidden, len(bits))
+                layer = model.decoder[min(place, len(model.decoder) - 1)]
+                layer.register_forward_hook(partial(self._keep, place))
+            self.readers.append(readers)
 
-    def _keep(self, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
-        self._states = states
+    def _keep(self, place: int, _layer: nn.Module, _inputs: object, states: Tensor) -> None:
+        self._states[place] = states
 
-    def loss(self, place: int, indices: np.ndarray) -> Tensor:
-        """Of the model at `place`, which was called last, on the questions at `indices`."""
-        assert self._states is not None
-        read = self.readers[place](self._states.float())
-        return functional.binary_cross_entropy_with_logits(read, self._fits[indices].to(read))
+    def loss(self, model: int, indices: np.ndarray) -> Tensor:
+        """Of the model at this place, which was called last, on the questions at `indices`; summed over the layers."""
+        fits = self._grounding[indices]
+        losses = []
+        for place, bits in GROUNDED_LAYERS.items():
+            states = self._states.pop(place)
+            read = self.readers[model][str(place)](states.float())  # type: ignore[index]
+            wanted = torch.stack([fits >> bit & 1 for bit in bits], dim=-1).to(read)
+            losses.append(functional.binary_cross_entropy_with_logits(read, wanted))
+        return torch.stack(losses).sum()
 
 
 class OnAnswers:
@@ -78,16 +90,18 @@ class OnAnswers:
             self._grounding = Grounding(grounding, [model])
             self.extra["grounding"] = self._grounding.readers
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of the loss against the answers and return it."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of the loss against the answers and return it, both times `share`."""
         with precision(self.recipe, inputs[-1].device):
             logits = self.model(*inputs)
         loss = answer_loss(logits.float(), answers, self.recipe.loss)
         total = loss
         if self._grounding is not None:
             total = loss + self.recipe.grounding * self._grounding.loss(0, indices)
-        total.backward()
-        return float(loss.detach())
+        (total * share).backward()
+        return float(loss.detach()) * share
 
 
 class SelfDistillation:
@@ -142,12 +156,14 @@ class SelfDistillation:
                 return self.teacher(*inputs)  # type: ignore[no-any-return]
             known = self._logits[indices]
             if bool(known.isnan().any()):
-                known = self.teacher(*inputs).cpu()
+                known = self.teacher(*inputs).float().cpu()
                 self._logits[indices] = known
             return known.to(inputs[-1].device)
 
-    def backward(self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor) -> float:
-        """Add the gradients of the K submodels' losses and return their mean; the answers are not used."""
+    def backward(
+        self, step: int, indices: np.ndarray, inputs: tuple[Tensor, ...], answers: Tensor, share: float = 1.0
+    ) -> float:
+        """Add the gradients of the K submodels' losses and return their mean, times `share`; the answers go unused."""
         target = self._teacher_logits(indices, inputs)
         parameters = dict(self.model.named_parameters())
         total = 0.0
@@ -160,8 +176,8 @@ class SelfDistillation:
             total += float(loss.detach())
             if self._grounding is not None:
                 loss = loss + self.recipe.grounding * self._grounding.loss(place, indices)
-            loss.backward()
-        return total / len(chosen)
+            (loss * share).backward()
+        return total / len(chosen) * share
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -42,7 +42,7 @@ def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def test_a_dataset_becomes_a_whole_checkpoint(made: Checkpoint) -> None:
     again, data = load_checkpoint(made.folder), scenes_run.dataset()
     assert again == made
-    assert made.trained and made.name == "scenes"
+    assert made.trained and made.name == "toys", "its artifacts must not lie among the bundled model's"
     assert made.dataset == {"name": "scenes", "version": data.version, "seed": data.seed}
     assert made.vocabulary == data.vocabulary and made.answers == data.answers
     assert made.preprocessing == data.preprocessing
@@ -150,6 +150,12 @@ def test_a_folder_of_something_else_is_refused_before_training(tmp_path: Path) -
     with pytest.raises(UsageError, match="it is not replaced, choose another folder"):
         scenes_run.run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_a_folder_whose_name_is_no_model_s_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="named after its folder, and 'my scenes' should be a name of letters"):
+        scenes_run.run(tmp_path / "my scenes")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_checkpoint_that_comes_back_is_the_one_that_was_made(

@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,28 @@ def asked(*arguments: object) -> dict[str, object]:
     assert result.exit_code == 0, result.output
     found: dict[str, object] = json.loads(result.stdout)
     return found
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"question": None},
+        {"question": {"rule": "openvqa"}},
+        {"question": {"rule": "openvqa", "length": -3}},
+        {"question": {"rule": "openvqa", "length": 10**13}},
+        {"question": {"rule": "openvqa", "length": 14, "synonyms": 5}},
+        {"picture": {}},
+        {"picture": {"kind": "pixels", "side": 10**9, "normalisation": {"mean": 0, "deviation": 1}}},
+        {"picture": {"kind": "pixels", "side": 64, "normalisation": {"mean": 0, "deviation": 0}}},
+        {"picture": {"kind": "plain-regions", "working_side": "big", "regions": 9, "features": 28, "boxes": 5}},
+    ],
+)
+def test_a_manifest_that_does_not_say_how_to_read_a_question(copy: Path, picture: Path, broken: dict[str, Any]) -> None:
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["preprocessing"] |= broken
+    path.write_text(json.dumps(manifest))
+    says(call("ask", copy, picture, QUESTION), 2, "manifest.json: the key 'preprocessing' does not say how to read")
 
 
 @pytest.mark.parametrize(("kind", "runtime"), [("onnx", "onnxruntime"), ("tflite", "litert")])

@@ -63,13 +63,19 @@ def test_a_second_bench_measures_nothing_new(measured: Path, tmp_path: Path, lig
     folder = tmp_path / "work"
     shutil.copytree(measured, folder)
     before = {path: path.read_bytes() for path in (folder / "results").rglob("*") if path.is_file()}
-    again = light_program.json("bench", "--protocol", "smoke", "--target", HERE, cwd=folder)
+    again = light_program.json("bench", "--protocol", "smoke", "--target", HERE, cwd=folder)["records"]
     first = json.loads((folder / "report.json").read_text())
     assert [row["run_id"] for row in again] == [row["run_id"] for row in first]
     assert {path: path.read_bytes() for path in (folder / "results").rglob("*") if path.is_file()} == before
     people = light_program("bench", "--protocol", "smoke", cwd=folder)
     assert people.returncode == 0 and "records: results/records.jsonl" in people.stdout
-    assert people.stdout.count("w0.25-d2") == 2
+    assert people.stdout.count("w0.25-d2") == 2 and "left out" not in people.stderr
+    some = ("bench", "--protocol", "smoke", "--runtime", "litert")
+    skipped = light_program(*some, cwd=folder)
+    assert skipped.returncode == 0
+    assert "left out: 1 of 2 files, which are not for litert; --runtime onnxruntime takes them" in skipped.stderr
+    (entry,) = light_program.json(*some, cwd=folder)["left_out"]
+    assert entry == {"folder": "artifacts/scenes/w0.25-d2/onnx-fp32", "runtimes": ["onnxruntime"]}
 
 
 def test_pareto_goes_on_from_bench(measured: Path, tmp_path: Path, light_program: Program) -> None:
@@ -94,8 +100,8 @@ def test_evaluate_scores_on_a_sample_of_the_test_split_and_remembers(
 ) -> None:
     cache = {"EDGEVQA_CACHE": str(few_scenes)}
     report = program.json("evaluate", "--questions", 50, cwd=workplace, **cache)
-    assert [entry["runtime"] for entry in report] == ["onnxruntime", "litert"]
-    for entry in report:
+    assert [entry["runtime"] for entry in report["verdicts"]] == ["onnxruntime", "litert"] and report["left_out"] == []
+    for entry in report["verdicts"]:
         score = entry["score"]
         assert entry["status"] == "passed" and score["count"] == 50 and not score["full"]
         assert 0 <= score["percent"] <= 100 and score["standard_error"] >= 0
@@ -105,6 +111,30 @@ def test_evaluate_scores_on_a_sample_of_the_test_split_and_remembers(
     people = program("evaluate", "artifacts/scenes/w0.25-d2", "--questions", 50, cwd=workplace, **cache)
     assert people.returncode == 0 and people.stdout.count("passed") == 2 and "50" in people.stdout
     assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == before
+
+
+def test_evaluate_scores_a_checkpoint_without_any_file(tmp_path: Path, program: Program, few_scenes: Path) -> None:
+    options = ("evaluate", "--runtime", "torch", "--split", "validation", "--scheduler", "none")
+    cache = {"EDGEVQA_CACHE": str(few_scenes)}
+    (row,) = program.json(*options, "--width", "1/4", "--depth", 2, cwd=tmp_path, **cache)
+    assert (row["model"], row["submodel"], row["runtime"]) == ("scenes", "w0.25-d2", "torch")
+    assert row["score"]["questions"] == "scenes/validation" and 0 < row["score"]["percent"] <= 100
+    people = program(*options, "--questions", 20, cwd=tmp_path, **cache)
+    assert people.returncode == 0 and people.stdout.count("scenes/w") == 10 and "majority floor" in people.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_fewer_words_is_scored_by_the_checkpoint_beside_it(
+    tmp_path: Path, program: Program, few_scenes: Path
+) -> None:
+    cache = {"EDGEVQA_CACHE": str(few_scenes)}
+    (tmp_path / "words.txt").write_text("how many red blue green circles squares are there left right of the\n")
+    made = program("export", "--width", "1/4", "--depth", 1, "--format", "onnx", "--vocabulary", "words.txt",
+                   cwd=tmp_path, **cache)  # fmt: skip
+    assert made.returncode == 0 and "words stay; " in made.stderr, made.stderr
+    (row,) = program.json("evaluate", "--questions", 40, cwd=tmp_path, **cache)
+    assert row["artifact"].startswith("scenes-") and row["status"] == "passed" and row["score"]["count"] == 40
+    assert row["score"]["percent"] == pytest.approx(row["score"]["fp32_percent"])
 
 
 def test_train_makes_a_checkpoint_that_the_other_commands_take(

@@ -86,7 +86,7 @@ def test_a_killed_bench_goes_on_and_measures_nothing_twice(
     # the same as a machine that lost its power in the middle of a line
     records.write_text(first + first[: len(first) // 2])
 
-    rows = light_program.json("bench", "--protocol", "smoke", cwd=folder)
+    rows = light_program.json("bench", "--protocol", "smoke", cwd=folder)["records"]
     assert [row["n"] >= 64 for row in rows] == [True, True]
     assert rows[0] == json.loads(first.splitlines()[0])
     report = light_program.json("pareto", cwd=folder, code=4)

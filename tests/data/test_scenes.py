@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,6 +184,17 @@ def test_a_cache_of_another_seed_is_not_used(tmp_path, test_split: Split) -> Non
     assert read_split(tmp_path / "test.npz", dataset, "test") is None
 
 
+def test_a_cache_from_before_the_grounding_is_made_again(tmp_path, monkeypatch, test_split: Split) -> None:
+    monkeypatch.setenv("EDGEVQA_CACHE", str(tmp_path))
+    dataset = replace(load_dataset("scenes"), make_split=lambda name, progress: test_split)
+    path = tmp_path / "data" / "scenes-v1" / "test.npz"
+    write_split(path, replace(test_split, grounding=None), dataset.seed)
+    assert dataset.split("test").grounding is not None
+    found = read_split(path, dataset, "test")
+    assert found is not None and np.array_equal(found.grounding, test_split.grounding)
+    assert not load_dataset("scenes-pixels").grounded
+
+
 def test_unknown_names_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="scenes-pixels"):
         load_dataset("vqa9")
@@ -206,7 +218,9 @@ def test_the_grounding_tells_which_regions_a_question_is_about(test_split: Split
     real = np.arange(9) < test_split.images["region_count"][test_split.image_index][:, None]
     assert not test_split.grounding[~real].any()
     assert not test_split.grounding[:, 0].any()
-    first, second = ((test_split.grounding >> bit & 1).sum(axis=1) for bit in (0, 1))
+    fits = [test_split.grounding >> bit & 1 for bit in (0, 1, 2)]
+    first, second = fits[0].sum(axis=1), fits[1].sum(axis=1)
+    selected = (fits[0] & fits[2] & ~fits[1]).sum(axis=1)
     seen = set()
     for row, family in enumerate(test_split.types):
         answer = answers[test_split.answers[row]]
@@ -218,8 +232,13 @@ def test_the_grounding_tells_which_regions_a_question_is_about(test_split: Split
             assert first[row] == 1
         elif family == "compare-attribute":
             assert (first[row], second[row]) == (1, 1)
+            assert answer == ("yes" if selected[row] else "no")
         elif family.startswith("one-hop"):
             assert second[row] == 1
+            if family == "one-hop-exist":
+                assert answer == ("yes" if selected[row] else "no")
+            else:
+                assert selected[row] == (1 if family == "one-hop-query" else int(answer))
         elif " more " in test_split.texts[row]:
             assert answer == ("yes" if first[row] > second[row] else "no")
         seen.add(family)

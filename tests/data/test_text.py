@@ -79,7 +79,7 @@ def test_a_vocabulary_survives_its_file(tmp_path) -> None:
 def test_a_broken_vocabulary_file_is_an_input_error(tmp_path, content: str) -> None:
     path = tmp_path / "vocabulary.json"
     path.write_text(content)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"vocabulary\.json"):
         Vocabulary.load(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -63,12 +64,26 @@ def test_a_missing_key_is_named(small: Artifact, key: str) -> None:
         ("task", []),
         ("reference", {"file": "x"}),
         ("output", {"name": 1}),
+        ("model", "../elsewhere"),
+        ("submodel", "\x1b[2J"),
     ],
 )
 def test_a_wrong_value_is_named(small: Artifact, key: str, value: Any) -> None:
     folder = edit(small, lambda manifest: manifest.update({key: value}))
     with pytest.raises(IntegrityError, match=rf"manifest\.json.*'{key}"):
         load_artifact(folder)
+
+
+def test_as_many_answers_as_logits(small: Artifact) -> None:
+    folder = edit(small, lambda manifest: manifest["answers"].pop())
+    with pytest.raises(
+        IntegrityError, match=r"manifest\.json: there are 8 answers, but the output has the shape \[1, 9\]"
+    ):
+        load_artifact(folder, verify=False)
+
+
+def test_an_artifact_directly_below_the_root_has_a_place_for_its_reference(small: Artifact) -> None:
+    assert Artifact(Path("/onnx-fp32"), small.manifest).reference_inputs == Path("/reference/questions.npz")
 
 
 json_values = st.recursive(
@@ -120,6 +135,22 @@ def test_a_missing_or_truncated_file_is_found(small: Artifact, name: str) -> Non
     path.unlink()
     with pytest.raises(IntegrityError, match=f"{path.name} is missing"):
         load_artifact(small.folder)
+
+
+def test_reference_questions_that_unpack_to_too_much_are_not_read(
+    small: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevqa.export.manifest.LARGEST_REFERENCE", 1 << 10)
+    with pytest.raises(IntegrityError, match=r"questions\.npz takes .* MiB; at most 0 are read"):
+        load_artifact(small.folder)
+
+
+def test_reference_questions_that_are_no_archive_are_named(small: Artifact) -> None:
+    small.reference_inputs.write_bytes(b"PK\x03\x04 no archive")
+    digest = hashlib.sha256(small.reference_inputs.read_bytes()).hexdigest()
+    folder = edit(small, lambda manifest: manifest["reference"].update(sha256=digest))
+    with pytest.raises(IntegrityError, match=r"questions\.npz is not readable: File is not a zip file"):
+        load_artifact(folder)
 
 
 def test_broken_reference_logits_are_named(small: Artifact) -> None:

@@ -12,7 +12,8 @@ from edgevqa.checkpoints import Checkpoint
 from edgevqa.errors import UsageError
 from edgevqa.export.exporter import export_submodel
 from edgevqa.export.manifest import Artifact
-from edgevqa.export.quantize import SCHEMES, calibration_hash, choose_schemes
+from edgevqa.export.quantize import PRECISIONS, SCHEMES, calibration_hash, choose_schemes
+from edgevqa.runtimes import RUNTIMES
 from edgevqa.runtimes.session import open_session
 from tests.export import toy
 
@@ -38,6 +39,12 @@ def test_each_runtime_gets_the_int8_file_that_is_right_there() -> None:
     assert everywhere == ["tflite-fp32", "tflite-int8", "tflite-int8-weight-only"]
     dynamic = choose_schemes(("tflite",), ("int8",))[0]
     assert "tflite_runtime" not in dynamic.runtimes, "it gives wrong logits there"
+
+
+def test_what_is_the_best_of_no_runtime_is_made_only_when_named() -> None:
+    made = {scheme for name in RUNTIMES for scheme in choose_schemes(("onnx", "tflite"), PRECISIONS, runtimes=(name,))}
+    assert [scheme.name for scheme in SCHEMES if scheme not in made] == ["reduced-range", "static"]
+    assert folders(("onnx",), ("int8",), "reduced-range") == ["onnx-int8-reduced-range"]
 
 
 def test_a_named_scheme_replaces_the_default_where_it_exists() -> None:

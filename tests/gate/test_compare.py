@@ -43,6 +43,22 @@ def test_on_a_full_split_the_limit_is_strict() -> None:
     assert not check(1000, 0.0, full=True, lost=1).passed
 
 
+def test_answers_lost_at_near_ties_may_be_lost() -> None:
+    labels, fp32, artifact = answers(1000, lost=3, won=1)
+    near = np.zeros(1000, bool)
+    near[[0, 1, 500]] = True
+
+    def strict(near_ties: np.ndarray | None) -> ScoreCheck:
+        return compare_answers(artifact, fp32, labels, questions="q", limit=0.0, full=True, near_ties=near_ties)
+
+    assert not strict(None).passed and not strict(near & False).passed
+    found = strict(near)
+    assert found.passed and found.near_ties == 2 and found.drop == pytest.approx(0.2)
+    near[0] = False
+    found = strict(near)
+    assert not found.passed and "0 and 1 near-ties are allowed" in found.reason
+
+
 def test_on_a_sample_a_loss_counts_only_when_it_is_no_accident() -> None:
     assert check(1000, 0.5, full=False, lost=9, won=1).passed, "0.8 points with an error of 0.3"
     gross = check(1000, 0.5, full=False, lost=25, won=5)
@@ -78,11 +94,12 @@ triples = st.integers(1, 60).flatmap(
 )
 
 
-@given(triples, st.floats(0, 5))
-def test_a_sample_never_fails_what_the_full_rule_passes(triple: tuple[list[int], ...], limit: float) -> None:
+@given(triples, st.floats(0, 5), st.integers(0, 2))
+def test_a_sample_never_fails_what_the_full_rule_passes(triple: tuple[list[int], ...], limit: float, tied: int) -> None:
     artifact, fp32, labels = (np.array(values) for values in triple)
     full, sample = (
-        compare_answers(artifact, fp32, labels, questions="q", limit=limit, full=whole) for whole in (True, False)
+        compare_answers(artifact, fp32, labels, questions="q", limit=limit, full=whole, near_ties=labels == tied)
+        for whole in (True, False)
     )
     assert sample.passed or not full.passed
     assert full.drop == pytest.approx(full.fp32_percent - full.percent)

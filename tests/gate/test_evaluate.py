@@ -16,6 +16,7 @@ from edgevqa.errors import InputError
 from edgevqa.export.exporter import export_submodel
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate import evaluate_artifact, quick_gate, read_verdict
+from edgevqa.gate.answers import ANSWERED
 from edgevqa.gate.score import Exam, fp32_answers
 from tests.export import toy
 from tests.gate.test_gate import Counting
@@ -23,6 +24,11 @@ from tests.gate.test_gate import Counting
 pytestmark = pytest.mark.slow
 Take = Callable[[str], Artifact]
 COUNT = 600
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEVQA_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +52,32 @@ def split(model: Checkpoint) -> Split:
     )
 
 
-def test_a_full_split_gives_the_final_score(
-    artifact: Take, here: Target, split: Split, model: Checkpoint, tmp_path: Path
-) -> None:
+def test_a_full_split_gives_the_final_score(artifact: Take, here: Target, split: Split, model: Checkpoint) -> None:
     one, exam = artifact("onnx-fp32"), Exam(split)
-    fp32 = fp32_answers(model, toy.plan(model), exam, keep_in=tmp_path)
+    fp32 = fp32_answers(model, toy.plan(model), exam)
     verdict = evaluate_artifact(one, exam, "onnxruntime", here, fp32=fp32)
     assert verdict.status == "passed" and verdict.final and verdict.score
     assert verdict.score.percent == pytest.approx(80.0) and verdict.score.count == COUNT and verdict.score.drop == 0
     assert verdict.score.standard_error == pytest.approx(100 * np.sqrt(0.8 * 0.2 / COUNT))
     assert read_verdict(one, "onnxruntime", "here") == verdict
     assert quick_gate(one, "onnxruntime", here) == verdict, "the quick gate does not take the score back"
-    assert (fp32_answers(model, toy.plan(model), exam, keep_in=tmp_path) == fp32).all()
+    assert (fp32_answers(model, toy.plan(model), exam) == fp32).all()
+
+
+def test_a_flipped_near_tie_does_not_fail_a_file_on_the_full_split(
+    artifact: Take, here: Target, split: Split, model: Checkpoint
+) -> None:
+    """The same answer, lost on a question that PyTorch itself can hardly decide, and on one that it can."""
+    one, exam = artifact("onnx-fp32"), Exam(split)
+    fp32, flipped = fp32_answers(model, toy.plan(model), exam), 7
+    fp32["answer"][flipped] = (fp32["answer"][flipped] + 1) % toy.ANSWERS
+    right = split.answers.copy()
+    right[flipped] = fp32["answer"][flipped]
+    lost = Exam(dataclasses.replace(split, answers=right))
+    for margin, status in ((5e-5, "passed"), (5e-3, "failed")):
+        fp32["margin"][flipped] = margin
+        verdict = evaluate_artifact(one, lost, "onnxruntime", here, fp32=fp32)
+        assert verdict.status == status and verdict.score and verdict.score.drop == pytest.approx(100 / COUNT)
 
 
 def test_a_sample_is_always_the_same_and_never_replaces_the_full_score(
@@ -90,7 +110,9 @@ def test_too_low_a_score_fails_and_is_remembered(artifact: Take, here: Target, s
     """The reference questions alone would let the file through."""
     one, exam = artifact("onnx-int8"), Exam(split)
     assert quick_gate(one, "onnxruntime", here).status == "passed"
-    verdict = evaluate_artifact(one, exam, "onnxruntime", here, fp32=exam.labels)
+    all_right = np.zeros(COUNT, ANSWERED)
+    all_right["answer"], all_right["margin"] = exam.labels, 1.0
+    verdict = evaluate_artifact(one, exam, "onnxruntime", here, fp32=all_right)
     assert verdict.status == "failed" and "below fp32 PyTorch; 0.5 are allowed" in verdict.reason
     assert quick_gate(one, "onnxruntime", here).status == "failed"
 

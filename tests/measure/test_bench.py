@@ -21,14 +21,17 @@ import pytest
 
 from edgevqa.devices import Completed, Target, Transport
 from edgevqa.devices.local import LocalTransport
+from edgevqa.devices.targets import load_target
 from edgevqa.errors import DeviceError, EnvironmentFailure, UsageError
 from edgevqa.measure.bench import bench
+from edgevqa.measure.profiles import find_profile
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record, read_records
 from edgevqa.storage import folder_lock, sha256_file
 from tests.runtimes import tiny_models
 
 HERE = Target("here", "this machine", "local", ("onnxruntime", "litert"), host_checks=())
+UNCHECKED = "degraded: the profile asks for no host checks"
 SHORT = Protocol("short", 70, 0.0, 60.0, warmup_queries=1, warmup_seconds=0.0)
 THREE = Protocol("three", 90, 0.0, 60.0, processes=3, warmup_queries=1, warmup_seconds=0.0)
 
@@ -149,7 +152,7 @@ def test_a_row_says_everything_that_was_measured(tmp_path: Path) -> None:
         assert value > 0
     assert record.energy_gross_j is None
     assert record.energy_reason
-    assert (record.gate, record.validity, record.is_valid) == ("passed", "valid", True)
+    assert (record.gate, record.validity, record.is_valid) == ("passed", UNCHECKED, True)
     assert (record.task, record.format_version, record.delegate) == ("scenes v1", 18, "CPUExecutionProvider")
     assert record.samples is not None
     samples = np.load(tmp_path / "results" / record.samples)
@@ -167,6 +170,71 @@ def test_a_second_call_measures_nothing(tmp_path: Path) -> None:
     assert measure(artifacts, tmp_path / "results", transport) == first
     assert transport.timed == []
     assert len(lines(tmp_path / "results")) == 2
+
+
+def test_the_peak_is_the_best_that_was_ever_measured(tmp_path: Path) -> None:
+    """A first measurement on a busy machine does not stay, and a worse one replaces nothing."""
+    results = tmp_path / "results"
+    (first,) = measure([make(tmp_path, "a", precision="fp32")], results)
+    path = results / "environments" / f"{first.environment_id}.json"
+    (key,) = json.loads(path.read_text())["peak_gflops"]
+
+    def remember(gflops: float) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "peak_gflops": {key: gflops}}))
+
+    remember(1e-6)
+    (second,) = measure([make(tmp_path, "b", precision="fp32")], results)
+    assert json.loads(path.read_text())["peak_gflops"][key] > 1e-3
+    assert second.percent_of_peak is not None and second.percent_of_peak < 100
+    remember(1e12)
+    (third,) = measure([make(tmp_path, "c", precision="fp32")], results)
+    assert json.loads(path.read_text())["peak_gflops"][key] == 1e12
+    assert third.percent_of_peak is not None and 0 < third.percent_of_peak < 1e-3
+
+
+def test_a_call_that_makes_no_sense_writes_nothing(tmp_path: Path) -> None:
+    artifact = make(tmp_path, "a")
+    for wrong in ({"runtimes": ["litert"]}, {"threads": [0]}, {"threads": [10_000]}):
+        with pytest.raises(UsageError):
+            measure([artifact], tmp_path / "results", **wrong)
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_killed_runs_left_is_cleared_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    places = [results / "parts" / "here" / ".tmp-old"]
+    for name in ("samples", "environments", "targets"):
+        (results / name).mkdir(parents=True)
+        places += [results / name / ".tmp-old", results / name / ".tmp-new"]
+    places[0].parent.mkdir(parents=True)
+    for path in places:
+        path.write_bytes(b"half")
+        if path.name == ".tmp-old":
+            os.utime(path, (1e9, 1e9))
+    measure([make(tmp_path, "a")], results)
+    assert sorted(path.name for path in results.rglob(".tmp-*")) == [".tmp-new"] * 3
+
+
+def test_a_profile_that_was_given_by_path_is_kept_for_its_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEVQA_CONFIG", str(tmp_path / "settings"))
+    results, path, artifact = tmp_path / "results", tmp_path / "mine.toml", make(tmp_path, "a")
+    text = 'name = "kiosk"\ndescription = ""\nkind = "local"\nruntimes = ["onnxruntime"]\n[limits]\np90_ms = {}\n'
+    path.write_text(text.format(60))
+    assert find_profile("kiosk", results) is None
+    measure([artifact], results, target=load_target(path))
+    kept = find_profile("kiosk", results)
+    assert kept is not None and kept.limits.p90_ms == 60
+    path.write_text(text.format(50))
+    given = find_profile(str(path), results)
+    assert given is not None and given.limits.p90_ms == 50
+    known = tmp_path / "settings" / "targets" / "kiosk.toml"
+    known.parent.mkdir(parents=True)
+    known.write_text(text.format(40))
+    measure([artifact], results, target=load_target("kiosk"))
+    found = find_profile("kiosk", results)
+    assert found is not None and found.source == known, "the copy is not needed any more"
 
 
 def test_another_protocol_target_or_file_is_another_experiment(tmp_path: Path) -> None:
@@ -393,7 +461,7 @@ def test_a_busy_machine_makes_a_row_invalid_and_it_is_measured_again(tmp_path: P
 def test_features_that_the_target_promises_and_lacks(tmp_path: Path) -> None:
     target = dataclasses.replace(HERE, features=("warp_drive",))
     (record,) = measure([make(tmp_path, "a")], tmp_path / "results", target=target)
-    assert record.validity == "degraded: the CPU lacks warp_drive"
+    assert record.validity == "degraded: the CPU lacks warp_drive; the profile asks for no host checks"
 
 
 def test_only_runtimes_that_the_artifact_is_meant_for(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def test_a_window_that_is_too_short_says_nothing_about_the_load() -> None:
 def test_only_the_checks_of_the_target_are_made() -> None:
     loud = dataclasses.replace(AFTER, governor="powersave", turbo=None)
     assert validity(assess(BEFORE, loud, 1, ("load",))) == "valid"
-    assert validity(assess(BEFORE, loud, 1, ())) == "valid"
+
+
+def test_a_machine_that_nobody_checks_is_not_valid() -> None:
+    assert validity(assess(BEFORE, AFTER, 1, ())) == "degraded: the profile asks for no host checks"
 
 
 def test_the_worst_level_counts_and_each_check_is_named_once() -> None:

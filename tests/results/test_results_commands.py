@@ -152,3 +152,18 @@ def test_select_holds_the_limits_of_the_profile(results: Path, make_record, tmp_
     done = run("select", "--results", results, "--target", "kiosk")
     assert done.exit_code == 1 and "holds p90 <= 1 ms" in done.stderr
     assert run("select", "--results", results, "--target", "kiosk", "--max-p90-ms", 2).exit_code == 0
+
+
+def test_select_takes_a_profile_by_path_and_says_when_there_is_none(results: Path, make_record, tmp_path: Path) -> None:
+    append(results, make_record(target="kiosk", p90_ms=1.1))
+    done = run("select", "--results", results, "--target", "kiosk")
+    assert done.exit_code == 0 and "there is no profile of kiosk here, so only the options limit" in done.stderr
+    profile = 'name = "kiosk"\ndescription = ""\nkind = "local"\nruntimes = ["onnxruntime"]\n[limits]\np90_ms = {}\n'
+    path = tmp_path / "mine.toml"
+    path.write_text(profile.format(1.0))
+    done = run("select", "--results", results, "--target", path)
+    assert done.exit_code == 1 and "none of 1 measured files on kiosk holds p90 <= 1 ms" in done.stderr
+    (results / "targets").mkdir()
+    (results / "targets" / "kiosk.toml").write_text(profile.format(1.05))
+    done = run("select", "--results", results, "--target", "kiosk", "--json")
+    assert done.exit_code == 1 and "holds p90 <= 1.05 ms" in json.loads(done.stdout)["error"]

@@ -110,7 +110,7 @@ def test_protocols_are_not_mixed(make_record) -> None:
 
 def test_tasks_are_not_mixed(make_record) -> None:
     rows = [make_record(), named(make_record, "p", model="easy-vqa", task="easy-vqa v1", score_percent=99.9)]
-    with pytest.raises(UsageError, match="cannot be compared; name one model: easy-vqa, scenes"):
+    with pytest.raises(UsageError, match="cannot be compared; name one model with --model: easy-vqa, scenes"):
         select(rows, "x86", Limits())
     assert select(rows, "x86", Limits(), model="scenes").record is rows[0]
 

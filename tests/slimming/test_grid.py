@@ -46,6 +46,12 @@ def test_any_lifts_only_the_triangle() -> None:
         bst_plan(CONFIG, MCAN_BST, Fraction(3, 10), 2, filtered=False)
 
 
+def test_a_depth_that_does_not_divide_the_layers_is_refused() -> None:
+    order = {"encoder": (0, 1, 2, 3), "decoder": (0, 1, 2, 3)}
+    with pytest.raises(UsageError, match="the depth 1/6 is no whole number of the 4 layers"):
+        list(grid_pairs(Slimming(MCAN_BST.widths, MCAN_BST.depths, order)))
+
+
 def test_slimming_survives_json() -> None:
     assert Slimming.from_dict(MCAN_BST.to_dict()) == MCAN_BST
 

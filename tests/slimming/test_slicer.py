@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -162,3 +163,12 @@ def test_any_plan_survives_json_and_makes_a_model_of_its_size(plan: SubmodelPlan
 def test_a_plan_that_does_not_fit_is_refused(plan: SubmodelPlan) -> None:
     with pytest.raises(UsageError):
         slice_config(CONFIG, plan)
+
+
+def test_without_a_language_adapter_the_residual_stream_stays_whole() -> None:
+    bare = replace(CONFIG, language_adapter=False, lstm_size=CONFIG.hidden)
+    for kept in (8, tuple(range(1, 16))):
+        with pytest.raises(UsageError, match="the LSTM's size in a model without language adapter"):
+            slice_config(bare, SubmodelPlan("x", {}, {"hidden": kept}))
+    whole = SubmodelPlan("x", {"encoder": (0,)}, {"hidden": 16, "pooled": 8})
+    assert slice_config(bare, whole).pooled_size == 8

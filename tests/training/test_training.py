@@ -102,9 +102,20 @@ def test_other_settings_and_broken_states_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="other settings"):
         train(stage(other, "answers"), other, Toy(), tmp_path, name="run")
     state = tmp_path / "run.state.pt"
+    whole = state.read_bytes()
+    torch.save({"step": 1, "model": {}}, state)
+    with pytest.raises(InputError, match=r"run\.state\.pt is no training state: it lacks extra, identity, optimizers"):
+        train(stage(recipe, "answers"), recipe, Toy(), tmp_path, name="run")
+    state.write_bytes(whole)
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(InputError, match=r"run\.state\.pt"):
         train(stage(recipe, "answers"), recipe, Toy(), tmp_path, name="run")
+
+
+def test_a_recipe_that_cannot_be_run_is_refused() -> None:
+    for wrong in ({"seed": -1}, {"batch": 0}, {"submodels": 1}):
+        with pytest.raises(UsageError):
+            Recipe(**{"steps": 2, **wrong})
 
 
 @pytest.mark.slow
@@ -166,13 +177,13 @@ def test_grounding_is_learned_and_thrown_away(tmp_path: Path) -> None:
     """The second loss trains its readers and the model beneath them, and leaves no trace in the weights' names."""
     data = Toy(64)
     grounding = np.zeros((64, 3), np.uint8)
-    grounding[np.arange(64), data.special] = 3
+    grounding[np.arange(64), data.special] = 7
     recipe = Recipe(steps=40, batch=32, warmup=5, learning_rate=3e-3, grounding=1.0)
     told = OnAnswers(model(), recipe, grounding)
     indices = np.arange(64)
     inputs = tuple(torch.from_numpy(value) for value in data.model_inputs(indices).values())
     answers = torch.from_numpy(data.answers)
-    told.backward(0, indices, inputs, answers)
+    told.model(*inputs)
     assert told._grounding is not None
     before = float(told._grounding.loss(0, indices).detach())
     weights = train(told, recipe, data, tmp_path, name="run")
@@ -182,7 +193,8 @@ def test_grounding_is_learned_and_thrown_away(tmp_path: Path) -> None:
     student = SelfDistillation(model(1), model(1), grid(CONFIG, MCAN_BST), recipe, 64, grounding)
     assert len(student.extra["grounding"]) == 10
     student.backward(0, indices, inputs, answers)
-    assert all(student.extra["grounding"][place].weight.grad is not None for place in student.chosen(0))
+    for place in student.chosen(0):
+        assert all(weight.grad is not None for weight in student.extra["grounding"][place].parameters())
 
 
 def test_soft_targets_weigh_every_answer() -> None:

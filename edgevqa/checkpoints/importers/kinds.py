@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevqa.checkpoints.importers import mcan, mcan_bst
+from edgevqa.checkpoints.importers import clip_vil, mcan, mcan_bst, uniter
 from edgevqa.checkpoints.importers.layout import Imported, Layout, Settings
 from edgevqa.checkpoints.importers.reference import random_reference
 from edgevqa.checkpoints.importers.state import State, read_state
@@ -21,7 +21,8 @@ from edgevqa.checkpoints.importers.words import (
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.data.preprocessing import MISSING
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.config import MCANConfig, RegionInput
+from edgevqa.models.config import GridInput, RegionInput, TrunkInput
+from edgevqa.models.families import ModelConfig
 from edgevqa.progress import Progress, Silent
 from edgevqa.slimming.counting import count
 from edgevqa.slimming.grid import grid
@@ -29,6 +30,8 @@ from edgevqa.slimming.rules import slice_config
 from edgevqa.storage import read_json, sha256_file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CLIP_PIXELS = {"mean": [0.48145466, 0.4578275, 0.40821073], "deviation": [0.26862954, 0.26130258, 0.27577711]}
+"""Of red, green and blue in 0..1, as CLIP was trained (Radford et al. 2021, the authors' code)."""
 IMPORTED = "imported"
 """The entry of a checkpoint's `training` that says where it was imported from."""
 
@@ -39,7 +42,7 @@ class Kind:
 
     Args:
         summary: whose files these are.
-        layouts: how they call their weights; a file of this kind has the picture's adapter of one of them.
+        layouts: how they call their weights; a file of this kind has the mark of one of them.
         read: from their weights to ours.
     """
 
@@ -49,12 +52,14 @@ class Kind:
 
     def recognises(self, state: State) -> bool:
         """Whether a file seems to be of this kind."""
-        return any(layout.key("image_adapter.linear.weight") in state for layout in self.layouts)
+        return any(layout.key(layout.mark) in state for layout in self.layouts)
 
 
 KINDS: Mapping[str, Kind] = {
     "mcan-bst": Kind("MILVLG/bst: MCAN_BST for VQA-v2 or GQA", (mcan_bst.LAYOUT,), mcan_bst.read),
     "mcan": Kind("MILVLG/mcan-vqa and MILVLG/openvqa: MCAN", tuple(mcan.LAYOUTS.values()), mcan.read),
+    "uniter": Kind("ChenRocks/UNITER: UNITER for VQA", (uniter.LAYOUT,), uniter.read),
+    "clip-vil": Kind("clip-vil/CLIP-ViL: CLIP-ViL-Pretrain for VQA", (clip_vil.LAYOUT,), clip_vil.read),
 }
 """By the name that `edgevqa import` takes."""
 
@@ -105,18 +110,18 @@ def import_checkpoint(
             others = [name for name, other in KINDS.items() if other.recognises(state)]
             if others:
                 raise InputError(f"{path} has the layout of {others[0]}, not of {kind}: edgevqa import {others[0]} ...")
-        config, slimming, weights = chosen.read(state, settings or Settings())
+        config, slimming, weights, question = chosen.read(state, settings or Settings())
         missing = [name for name, given in (("vocabulary", vocabulary), ("answers", answers)) if given is None]
         checkpoint = Checkpoint(
             name=out.resolve().name,
             folder=out,
             config=config,
             slimming=slimming,
-            preprocessing=_preprocessing(config, missing),
+            preprocessing=_preprocessing(config, question, missing),
             vocabulary=(
-                placeholder_vocabulary(config.vocabulary_size)
+                placeholder_vocabulary(config.vocabulary_size, question)
                 if vocabulary is None
-                else read_vocabulary(vocabulary, config.vocabulary_size)
+                else read_vocabulary(vocabulary, config.vocabulary_size, question)
             ),
             answers=(
                 placeholder_answers(config.answer_count)
@@ -151,13 +156,19 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"{out} is there already and was not made by an import; choose another --out")
 
 
-def _preprocessing(config: MCANConfig, missing: list[str]) -> dict[str, Any]:
-    """How questions and features become inputs, see `edgevqa.data.preprocessing`."""
+def _preprocessing(config: ModelConfig, question: Mapping[str, Any], missing: list[str]) -> dict[str, Any]:
+    """How questions, and features or pictures, become inputs, see `edgevqa.data.preprocessing`."""
     image = config.image
-    if not isinstance(image, RegionInput):
-        raise InputError("only models that take regions are imported")
-    picture = {"kind": "features", "regions": image.count, "features": image.feature_size, "boxes": image.box_size}
-    described: dict[str, Any] = {"question": {"rule": "openvqa", "length": config.question_length}, "picture": picture}
+    picture: dict[str, Any]
+    if isinstance(image, RegionInput):
+        picture = {"kind": "features", "regions": image.count, "features": image.feature_size, "boxes": image.box_size}
+        if isinstance(image, GridInput):
+            picture["grid"] = [image.rows, image.columns]
+    elif isinstance(image, TrunkInput):
+        picture = {"kind": "padded-pixels", "height": image.height, "width": image.width, "normalisation": CLIP_PIXELS}
+    else:
+        raise InputError("only models that take regions, or pixels through CLIP's trunk, are imported")
+    described: dict[str, Any] = {"question": dict(question), "picture": picture}
     return {**described, MISSING: missing} if missing else described
 
 
@@ -170,11 +181,17 @@ def _card(checkpoint: Checkpoint, kind: Kind, missing: list[str]) -> str:
         f"Imported from `{source['file']}` (sha256 {source['sha256']}), {kind.summary}.",
         "",
         f"{config.vocabulary_size} words, {config.answer_count} answers, {config.encoder[0].heads} heads of "
-        f"{config.head_size}, {config.question_length} tokens, {config.image.tokens} regions.",
+        f"{config.head_size}, {config.question_length} tokens, {config.image.tokens} image tokens.",
         "",
         "The reference questions are seeded random inputs without right answers, so that exported files are compared "
         "with PyTorch but not scored.",
     ]
+    if config.family != "mcan" and len(grid(config, checkpoint.slimming)) > 1:
+        lines += [
+            "",
+            "The weights were trained for the full model alone: the smaller submodels are exact slices of it, but they "
+            "answer well only after self-distillation.",
+        ]
     if missing:
         lines += ["", f"Imported without its {' and '.join(missing)}: it can be exported and measured, but not asked."]
     lines += ["", "| submodel | parameters | MMACs |", "| --- | ---: | ---: |"]

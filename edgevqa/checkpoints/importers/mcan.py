@@ -6,6 +6,7 @@ The sigmoid at the end of mcan-vqa's model lies outside its weights: ours answer
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from edgevqa.checkpoints.importers.layout import Imported, Layout, Settings, read_weights
 from edgevqa.checkpoints.importers.state import State
@@ -81,7 +82,13 @@ def read(state: State, settings: Settings) -> Imported:
     """
     layout = choose_layout(state, LAYOUTS)
     config = read_sizes(state, layout, settings, gqa=has_module(state, layout, "box_embedding"))
-    return Imported(config, whole(len(config.encoder)), read_weights(state, layout, config))
+    weights = read_weights(state, layout, config)
+    return Imported(config, whole(len(config.encoder), "encoder", "decoder"), weights, question_rule(config))
+
+
+def question_rule(config: MCANConfig) -> dict[str, Any]:
+    """How questions become words, see `edgevqa.data.preprocessing`."""
+    return {"rule": "openvqa", "length": config.question_length}
 
 
 def choose_layout(state: State, layouts: Mapping[str, Layout]) -> Layout:

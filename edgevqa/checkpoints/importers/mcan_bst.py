@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgevqa.checkpoints.importers.layout import Imported, Layout, Settings, read_weights
-from edgevqa.checkpoints.importers.mcan import BACKBONE, has_module, pooling, read_sizes
+from edgevqa.checkpoints.importers.mcan import BACKBONE, has_module, pooling, question_rule, read_sizes
 from edgevqa.checkpoints.importers.state import State
 from edgevqa.errors import InputError, UsageError
 from edgevqa.slimming.grid import MCAN_BST, grid
@@ -41,4 +41,4 @@ def read(state: State, settings: Settings) -> Imported:
     except UsageError as error:
         heads = config.encoder[0].heads
         raise UsageError(f"with {heads} heads {state.path} does not fit BST's grid: {error}; give --heads") from None
-    return Imported(config, MCAN_BST, weights)
+    return Imported(config, MCAN_BST, weights, question_rule(config))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PARALLEL = "module."
 """What DataParallel puts before every name."""
+STEPS = ".num_batches_tracked"
+"""What BatchNorm counts its steps in; no model reads it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def read_state(path: Path) -> State:
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path} holds no weights by name but a value of type {type(content).__name__}")
+    content = {key: value for key, value in content.items() if not str(key).endswith(STEPS)}
     for key, value in content.items():
         _check(path, key, value)
     if all(key.startswith(PARALLEL) for key in content):

@@ -1,19 +1,50 @@
-"""Word and answer lists of published checkpoints; the order of a checkpoint is only known from its own list."""
+"""Word and answer lists of published checkpoints; the order of a checkpoint is only known from its own list.
+
+What is read is what `edgevqa.data.lists` says and, for word pieces, BERT's vocab.txt: one a line.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from edgevqa.data.lists import read_answer_list, read_word_list
-from edgevqa.data.text import RESERVED, Vocabulary
+from edgevqa.data.lists import listed, read_answer_list, read_word_list
+from edgevqa.data.text import RESERVED
+from edgevqa.data.word_pieces import RULE, SPECIAL, Words, words_of
 from edgevqa.errors import InputError
+from edgevqa.storage import read_json
 
 
-def read_vocabulary(path: Path, size: int) -> Vocabulary:
-    """The words of a file; raises InputError when it is no word list or has another number than the model."""
-    vocabulary = read_word_list(path)
-    _check_size(path, "words", len(vocabulary), size)
-    return vocabulary
+def read_vocabulary(path: Path, size: int, question: Mapping[str, Any] | None = None) -> Words:
+    """The words of a file; raises InputError when it is no word list or has another number than the model.
+
+    Args:
+        path: the file.
+        size: words of the model.
+        question: how questions are read; openvqa's rule by default.
+    """
+    question = question or {}
+    if question.get("rule") != RULE:
+        vocabulary = read_word_list(path)
+        _check_size(path, "words", len(vocabulary), size)
+        return vocabulary
+    words = _lines(path)
+    _check_size(path, "words", len(words), size)
+    try:
+        return words_of(words, question)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    """The lines of a vocab.txt, or the texts of a JSON list."""
+    if path.suffix == ".json":
+        return listed(read_json(path), path)
+    try:
+        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path} is not a readable list of word pieces, one a line: {error}") from None
 
 
 def read_answers(path: Path, size: int) -> tuple[str, ...]:
@@ -23,10 +54,12 @@ def read_answers(path: Path, size: int) -> tuple[str, ...]:
     return answers
 
 
-def placeholder_vocabulary(size: int) -> Vocabulary:
+def placeholder_vocabulary(size: int, question: Mapping[str, Any] | None = None) -> Words:
     """Words that stand for unknown ones."""
-    words = (*RESERVED, *(f"word {number}" for number in range(len(RESERVED), size)))
-    return Vocabulary(words[:size])
+    question = question or {}
+    first = SPECIAL if question.get("rule") == RULE else RESERVED
+    words = (*first, *(f"word {number}" for number in range(len(first), size)))
+    return words_of(words[:size], question)
 
 
 def placeholder_answers(size: int) -> tuple[str, ...]:
