@@ -1,7 +1,8 @@
-"""A question about a picture, answered by an exported file, from the artifact folder alone and without torch."""
+"""Questions answered by an exported file, from the artifact folder alone and without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from edgevqa.errors import InputError, IntegrityError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
+    from edgevqa.data.score import Score
     from edgevqa.export.manifest import Artifact
+    from edgevqa.progress import Progress
 
 
 LARGEST_SIZE = 4096
@@ -21,7 +24,8 @@ class Reply:
     """What a model answers.
 
     Attributes:
-        ranked: (answer, probability) of all answers, the best first; probabilities are a softmax over the logits.
+        ranked: (answer, probability) of all answers, the best first; probabilities are a softmax over the logits, or
+            each answer's own where the model was trained to judge them one by one.
         unknown: words of the question that the model does not know.
         cut: whether the question was longer than the model reads.
         runtime: what ran the file.
@@ -78,14 +82,113 @@ def answer(artifact_folder: Path, image: Path, question: str, *, runtime: str | 
         }
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise _broken(artifact, repr(error)) from error
+    wanted = {str(described["name"]) for described in manifest["inputs"]}
+    if inputs.keys() != wanted:
+        raise _broken(artifact, f"it gives {', '.join(sorted(inputs))}; the model takes {', '.join(sorted(wanted))}")
     logits = open_session(artifact.file, chosen).run(inputs)[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise InputError(f"{artifact.file} answers with numbers that are not finite; export it again")
-    weights = np.exp(logits - logits.max())
-    probabilities = weights / weights.sum()
-    order = np.argsort(-probabilities, kind="stable")
+    if manifest["preprocessing"].get("probabilities") == "sigmoid":
+        probabilities = np.exp(-np.logaddexp(0.0, -logits))
+    else:
+        weights = np.exp(logits - logits.max())
+        probabilities = weights / weights.sum()
+    order = np.argsort(-logits, kind="stable")
     ranked = tuple((manifest["answers"][place], float(probabilities[place])) for place in order)
     return Reply(ranked, encoded.unknown, encoded.cut, chosen)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model answers to the questions of a file.
+
+    Attributes:
+        results: as the challenge's server takes them: `question_id` and `answer` for VQA-v2, `questionId` and
+            `prediction` for GQA, in the order of the file.
+        score: where the questions have answers.
+        groups: scores in percent by kind of group and group, likewise.
+        runtime: what ran the file.
+    """
+
+    results: tuple[dict[str, int | str], ...]
+    score: Score | None
+    groups: Mapping[str, Mapping[str, float]]
+    runtime: str
+
+
+def answer_all(
+    artifact_folder: Path, data: Path, split: str, *, runtime: str | None = None, progress: Progress | None = None
+) -> Answered:
+    """Answer every question of a split of a folder of data, see `edgevqa.data.folder`.
+
+    Args:
+        artifact_folder: a folder with a manifest.json.
+        data: the folder of data.
+        split: which of its question files, such as `test2015`.
+        runtime: which runtime to use; by default the first installed one that the file is for.
+        progress: told about the questions.
+
+    Raises:
+        UsageError: there is no such split, or the file is not for this runtime.
+        InputError: the artifact or the data is broken or missing.
+        MissingExtra: no runtime for the file is installed.
+    """
+    import numpy as np
+
+    from edgevqa.data.folder import DataFolder, Part
+    from edgevqa.data.own import Lists, make_own_split
+    from edgevqa.data.preprocessing import MISSING
+    from edgevqa.data.questions import VQA
+    from edgevqa.data.score import ACCURACY, VQA_ACCURACY, by_group
+    from edgevqa.data.word_pieces import words_of
+    from edgevqa.export.manifest import MANIFEST, load_artifact
+    from edgevqa.progress import Silent
+    from edgevqa.runtimes.session import open_session
+
+    progress = progress or Silent()
+    artifact = load_artifact(artifact_folder, verify=False)
+    artifact.verify_file()
+    manifest = artifact.manifest
+    if missing := manifest["preprocessing"].get(MISSING):
+        raise InputError(f"{artifact.name} was imported without its {' and '.join(missing)}, so it cannot be asked")
+    _check_numbers(manifest["preprocessing"], artifact)
+    try:
+        source = f"the vocabulary of {artifact.folder / MANIFEST}"
+        vocabulary = words_of(manifest["vocabulary"], manifest["preprocessing"]["question"], source)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _broken(artifact, repr(error)) from error
+    folder = DataFolder(data)
+    files = folder.published(split)
+    found = folder.read(files)
+    several = any(len(question.answers) > 1 for question in found.questions)
+    made = make_own_split(
+        folder,
+        Part(found.questions, files.split, files.files),
+        f"{data.name}/{split}",
+        Lists(vocabulary, tuple(manifest["answers"]), dict(manifest["preprocessing"])),
+        VQA_ACCURACY if several else ACCURACY,
+        progress,
+    )
+    session = open_session(artifact.file, _runtime(artifact, runtime))
+    places = []
+    progress.start(f"answering {split}", len(made))
+    for row in range(len(made)):
+        logits = session.run(made.model_inputs([row]))
+        if not np.isfinite(logits).all():
+            raise InputError(f"question {made.ids[row]} gives logits that are no finite numbers; export the file again")
+        places.append(int(logits.argmax()))
+        progress.step(artifact.name)
+    progress.finish()
+    names = ("question_id", "answer") if found.format == VQA else ("questionId", "prediction")
+    results = tuple(
+        dict(zip(names, (number, manifest["answers"][place]), strict=True))
+        for number, place in zip(made.ids, places, strict=True)
+    )
+    if not found.answered:
+        return Answered(results, None, {}, session.runtime.name)
+    marks = made.key.marks(places)
+    groups = {kind: by_group(marks, group) for kind, group in made.groups.items()}
+    return Answered(results, made.key.score(places), groups, session.runtime.name)
 
 
 def _broken(artifact: Artifact, why: str) -> IntegrityError:

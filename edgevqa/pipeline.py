@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevqa.checkpoints import Checkpoint, load_checkpoint
+from edgevqa.checkpoints.data import DataOf
 from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
 from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.devices.jobs import probe
-from edgevqa.errors import InputError, UsageError
+from edgevqa.errors import UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
 from edgevqa.gate.executors import AUTO, PROCESSES, WORKERS, open_executor
@@ -29,7 +30,6 @@ from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
 if TYPE_CHECKING:
-    from edgevqa.data.word_pieces import Words
     from edgevqa.results.summary import Summary
 
 ARTIFACTS = Path("artifacts")
@@ -146,6 +146,7 @@ def evaluate(
     target: Target | None = None,
     split: str = "test",
     count: int | None = None,
+    data: Path | None = None,
     scheduler: str = AUTO,
     workers: int = WORKERS,
     progress: Progress | None = None,
@@ -159,6 +160,7 @@ def evaluate(
         target: where; this machine by default.
         split: "test", or one whose scores go into no verdict.
         count: questions of the fixed sample; None takes all.
+        data: where the folder of a user's own data is now, when it was moved since the training.
         scheduler: where questions are answered, see `edgevqa.gate.executors.open_executor`.
         workers: processes on this machine.
         progress: told about every submodel and artifact.
@@ -188,18 +190,17 @@ def evaluate(
                         f"{artifact.name} was exported from other weights than {checkpoint.folder} has; "
                         "name its checkpoint"
                     )
-            exam, vocabulary = exam_for(checkpoint, split, count, progress)
+            exam = exam_for(checkpoint, split, count, progress, data)
             plans = {one.manifest["submodel"]: SubmodelPlan.from_dict(one.manifest["plan"]) for one, _ in own}
             fp32 = submodel_answers(
                 checkpoint,
                 list(plans.values()),
                 exam,
                 executor,
-                vocabulary=vocabulary,
                 keep_in=own[0][0].folder.absolute().parents[1],
                 progress=progress,
             )
-            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, vocabulary=vocabulary, progress=progress)
+            verdicts = evaluate_artifacts(own, exam, target, fp32, executor, progress=progress)
             judged += [Judged(*pair, verdict) for pair, verdict in zip(own, verdicts, strict=True)]
     return judged
 
@@ -210,6 +211,7 @@ def evaluate_checkpoint(
     *,
     split: str = "test",
     count: int | None = None,
+    data: Path | None = None,
     scheduler: str = AUTO,
     workers: int = WORKERS,
     progress: Progress | None = None,
@@ -224,9 +226,9 @@ def evaluate_checkpoint(
     progress = progress or Silent()
     if plans is None:
         plans = grid(checkpoint.config, checkpoint.slimming)
-    exam, vocabulary = exam_for(checkpoint, split, count, progress)
+    exam = exam_for(checkpoint, split, count, progress, data)
     with open_executor(scheduler, workers) as executor:
-        return evaluate_submodels(checkpoint, plans, exam, executor, vocabulary=vocabulary, progress=progress)
+        return evaluate_submodels(checkpoint, plans, exam, executor, progress=progress)
 
 
 def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkpoint:
@@ -240,28 +242,24 @@ def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkp
     return load_checkpoint(model or artifact.manifest["model"])
 
 
-def exam_for(checkpoint: Checkpoint, split: str, count: int | None, progress: Progress) -> tuple[Exam, Words | None]:
-    """The questions that a checkpoint is scored on, in its own words, and its vocabulary if it is not the dataset's.
+def exam_for(
+    checkpoint: Checkpoint, split: str, count: int | None, progress: Progress, data: Path | None = None
+) -> Exam:
+    """The questions that a checkpoint is scored on, in its own words.
+
+    Args:
+        checkpoint: the model.
+        split: of its data.
+        count: questions of the fixed sample; None takes all.
+        progress: told about data that is made.
+        data: see `evaluate`.
 
     Raises:
-        InputError: it names no dataset, or another version of it than is here.
+        InputError: it names no dataset, another version of it than is here, or a folder that is gone or changed.
         UsageError: the dataset has no such split.
     """
-    described = checkpoint.dataset or {}
-    dataset = described.get("name")
-    if dataset is None:
-        raise InputError(f"{checkpoint.folder} names no dataset to be scored on")
-    from edgevqa.data.dataset import load_dataset, reworded
-
-    data = load_dataset(dataset)
-    if data.version != described.get("version"):
-        raise InputError(
-            f"{checkpoint.folder} was trained on version {described.get('version')} of {dataset}; "
-            f"this edgevqa has version {data.version}"
-        )
-    questions = data.split(split, progress)
-    own = None if checkpoint.vocabulary == data.vocabulary else checkpoint.vocabulary
-    return Exam(reworded(questions, data.vocabulary, checkpoint.vocabulary), count), own
+    found = DataOf(checkpoint, data)
+    return Exam(found.split(split, progress), count, None if found.named else found)
 
 
 def bench(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpo
 from edgevqa.checkpoints.presets import Preset
 from edgevqa.data.dataset import Dataset
 from edgevqa.data.floors import Floors, floors
-from edgevqa.data.score import accuracy
+from edgevqa.data.score import ACCURACY, SCORE_WORDS, by_group, score_of
 from edgevqa.errors import UsageError
 from edgevqa.models.initialisation import initialise
 from edgevqa.models.mcan import MCAN
@@ -29,7 +29,9 @@ from edgevqa.training.loop import Evaluate, Milestones, train
 from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
 
-REFERENCE_QUESTIONS = 128
+REFERENCE_QUESTIONS, FEWEST_REFERENCE_QUESTIONS = 128, 32
+REFERENCE_BYTES = 32 << 20
+"""Large features are kept of fewer questions: they are copied to every device."""
 
 
 def make_checkpoint(
@@ -80,16 +82,17 @@ def make_checkpoint(
         with processes.leader_first():
             questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
-        def score_of(**models: MCAN) -> str:
+        def scores_of(**models: MCAN) -> str:
             scores = {
-                name: accuracy(predict(model, validation).argmax(1), validation.answers).percent
+                name: validation.key.score(predict(model, validation).argmax(1)).percent
                 for name, model in models.items()
             }
-            return "right on the validation split: " + ", ".join(f"{name} {scores[name]:.2f} %" for name in scores)
+            shown = ", ".join(f"{name} {score:.2f} %" for name, score in scores.items())
+            return f"{'right' if dataset.score == ACCURACY else dataset.score} on the validation split: {shown}"
 
         teacher = MCAN(config)
         initialise(teacher, preset.teacher.seed)
-        evaluate: Evaluate = lambda step: score_of(teacher=teacher)  # noqa: E731
+        evaluate: Evaluate = lambda step: scores_of(teacher=teacher)  # noqa: E731
         on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
             on_answers, preset.teacher, questions, work, name="teacher", device=device, processes=processes,
@@ -101,7 +104,7 @@ def make_checkpoint(
         torch.manual_seed(preset.student.seed)  # for the readers of the grounding, also after a stop between the stages
         stage = SelfDistillation(student, teacher, plans, preset.student, len(questions), questions.grounding)
         ends = plans[0], plans[-1]
-        evaluate = lambda step: score_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731
+        evaluate = lambda step: scores_of(**{plan.name: slice_model(student, plan) for plan in ends})  # noqa: E731
         weights = train(
             stage, preset.student, questions, work, name="student", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
@@ -123,10 +126,7 @@ def _name_of(out: Path) -> str:
 
 def _check_data(path: Path, dataset: Dataset, slimming: Slimming) -> None:
     """Note what a run trains on; raise UsageError when it was begun on something else."""
-    data = {
-        "dataset": {"name": dataset.name, "version": dataset.version, "seed": dataset.seed},
-        "slimming": slimming.to_dict(),
-    }
+    data = {"dataset": dataset.described, "slimming": slimming.to_dict()}
     if not path.exists():
         write_json(path, data)
     elif read_json(path) != data:
@@ -138,13 +138,15 @@ def _finish(
 ) -> Checkpoint:
     """Score every submodel on the full test split and write the folder."""
     test = dataset.split("test", progress)
-    scores = {}
+    scores, groups = {}, {}
     plans = grid(student.config, slimming)
     progress.start("scoring submodels", len(plans))
     for plan in plans:
         progress.step(f"scoring {plan.name}")
         predicted = predict(slice_model(student, plan), test).argmax(1)
-        scores[plan.name] = round(accuracy(predicted, test.answers).percent, 3)
+        marks = test.key.marks(predicted)
+        scores[plan.name] = round(score_of(marks, test.key.kind).percent, 3)
+        groups = {kind: by_group(marks, names) for kind, names in test.groups.items()}
     progress.finish()
     lowest = floors(dataset, test)
     checkpoint = Checkpoint(
@@ -155,7 +157,7 @@ def _finish(
         preprocessing=dataset.preprocessing,
         vocabulary=dataset.vocabulary,
         answers=dataset.answers,
-        dataset={"name": dataset.name, "version": dataset.version, "seed": dataset.seed},
+        dataset=dataset.described,
         trained=True,
         scores=scores,
         floors={"majority": round(lowest.majority, 3), "question_only": round(lowest.question_only, 3)},
@@ -167,27 +169,34 @@ def _finish(
         },
     )
     # Evenly spread over the test split, so that every family and many pictures are among them.
-    chosen = np.linspace(0, len(test) - 1, min(REFERENCE_QUESTIONS, len(test))).astype(np.int64)
+    most = max(FEWEST_REFERENCE_QUESTIONS, min(REFERENCE_QUESTIONS, REFERENCE_BYTES // test.question_bytes))
+    chosen = np.linspace(0, len(test) - 1, min(most, len(test))).astype(np.int64)
     reference = {
         **test.model_inputs(chosen),
         "labels": test.answers[chosen],
         "texts": np.array([test.texts[index] for index in chosen]),
     }
-    card = write_card(checkpoint, len(test), lowest)
+    if test.key.kind != ACCURACY:
+        reference["worth"] = test.key.take(chosen).dense(len(dataset.answers))
+    card = write_card(checkpoint, len(test), lowest, groups)
     save_checkpoint(checkpoint, dict(student.state_dict()), reference, card)
     return load_checkpoint(out)
 
 
-def write_card(checkpoint: Checkpoint, questions: int, lowest: Floors) -> str:
+def write_card(
+    checkpoint: Checkpoint, questions: int, lowest: Floors, groups: Mapping[str, Mapping[str, float]] | None = None
+) -> str:
     """The text of card.md: data, command, seed, and the score of every submodel beside the floors.
 
     Args:
         checkpoint: what the card describes.
         questions: of the test split.
         lowest: what needs no picture to reach.
+        groups: scores of the full model in percent, by kind of group and group.
     """
     dataset, training = checkpoint.dataset or {}, checkpoint.training
     teacher, student = training["teacher"], training["student"]
+    kind = checkpoint.score_kind
     lines = [
         f"# {checkpoint.name}",
         "",
@@ -199,10 +208,10 @@ def write_card(checkpoint: Checkpoint, questions: int, lowest: Floors) -> str:
         f"self-distillation ({student['steps']} steps, K = {student['submodels']}, seed {student['seed']}). "
         f"Optimizer {teacher['optimizer']}, grounding {teacher['grounding']:g} and {student['grounding']:g}.",
         "",
-        f"Right answers on the test split ({questions} questions). Always the most frequent answer: "
+        f"{SCORE_WORDS[kind]} on the test split ({questions} questions). Always the most frequent answer: "
         f"{lowest.majority:.1f} %. The best answer without seeing the picture: {lowest.question_only:.1f} %.",
         "",
-        "| submodel | parameters | MMACs | right answers % |",
+        f"| submodel | parameters | MMACs | {kind} % |",
         "| --- | ---: | ---: | ---: |",
     ]
     for plan in grid(checkpoint.config, checkpoint.slimming):
@@ -211,4 +220,7 @@ def write_card(checkpoint: Checkpoint, questions: int, lowest: Floors) -> str:
         lines.append(f"| {plan.name} | {counts.parameters:,} | {counts.macs / 1e6:.2f} | {score:.2f} |")
     lines += ["", "Question-only floor by family: "]
     lines[-1] += ", ".join(f"{family} {floor:.0f} %" for family, floor in sorted(lowest.by_type.items())) + "."
+    for name, by_name in (groups or {}).items():
+        lines += ["", f"| {name} | {kind} of the full model % |", "| --- | ---: |"]
+        lines += [f"| {group} | {score:.2f} |" for group, score in by_name.items()]
     return "\n".join(lines) + "\n"

@@ -25,6 +25,7 @@ from edgevqa.checkpoints.checks import (
     read_words,
 )
 from edgevqa.data.preprocessing import MISSING
+from edgevqa.data.score import ACCURACY
 from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError, MissingExtra, UsageError
 from edgevqa.models.config import input_specs
@@ -55,10 +56,11 @@ class Checkpoint:
         preprocessing: how pictures and questions become inputs, JSON-serialisable.
         vocabulary: the words.
         answers: the answers, by label.
-        dataset: name, version and seed of the data that it was trained on and is scored on; None when unknown.
+        dataset: name, version and seed of the data that it was trained on and is scored on, see
+            `edgevqa.data.dataset.Dataset.described`; None when unknown.
         trained: whether the weights were trained; an untrained model's artifacts are `unscored`.
-        scores: percent of right answers of each submodel on the full test split, by submodel name.
-        floors: percent that the majority answer and the best question-only answer reach on that split.
+        scores: percent of each submodel on the full test split, by submodel name; `score_kind` says of what.
+        floors: percent, of the same kind, that the majority answer and the best question-only answer reach there.
         training: what made the weights.
     """
 
@@ -89,6 +91,11 @@ class Checkpoint:
     def sha256(self) -> str:
         """The sha256 of the weights' file."""
         return sha256_file(self.weights_path)
+
+    @property
+    def score_kind(self) -> str:
+        """What the scores are: `accuracy`, or `VQA accuracy`."""
+        return str((self.dataset or {}).get("score", ACCURACY))
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @depth_option
 @names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime, torch.  [default: the target's]")
 @click.option("--target", help="A profile's name or file.  [default: this machine]")
+@click.option("--data", type=click.Path(path_type=Path), help="Where the folder of your own data was moved to.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", help="Of their data.")
 @click.option("--questions", type=click.IntRange(1), help="Only this many, a fixed sample.  [default: all]")
 @click.option("--workers", type=click.IntRange(1), default=2, help="Processes on this machine.")
@@ -56,6 +57,7 @@ def command(
     depth: int | Fraction | None,
     runtimes: tuple[str, ...] | None,
     target: str | None,
+    data: Path | None,
     split: str,
     questions: int | None,
     workers: int,
@@ -88,6 +90,7 @@ def command(
                 [_plan(checkpoint, width, depth)] if one else None,
                 split=split,
                 count=questions,
+                data=data,
                 scheduler=scheduler,
                 workers=workers,
                 progress=progress,
@@ -108,6 +111,7 @@ def command(
                 target=chosen,
                 split=split,
                 count=questions,
+                data=data,
                 scheduler=scheduler,
                 workers=workers,
                 progress=progress,
@@ -144,12 +148,15 @@ def _show(scored: list[Scored], judged: list[Judged], model: str | None) -> None
     from edgevqa.checkpoints import load_checkpoint
     from edgevqa.pipeline import checkpoint_of
 
-    score, questions = Column("score %", number=True), Column("questions", number=True)
+    columns = [Column("score %", number=True), Column("score is"), Column("questions", number=True)]
     floors: dict[str, Checkpoint] = {}
     if scored:
         print_table(
-            [Column("submodel in PyTorch"), score, questions],
-            [[f"{each.model}/{each.submodel}", _percent(each.score), str(each.score.count)] for each in scored],
+            [Column("submodel in PyTorch"), *columns],
+            [
+                [f"{each.model}/{each.submodel}", _percent(each.score), each.score.kind, str(each.score.count)]
+                for each in scored
+            ],
         )
         floors[scored[0].model] = load_checkpoint(model or "scenes")
     if judged:
@@ -162,14 +169,15 @@ def _show(scored: list[Scored], judged: list[Judged], model: str | None) -> None
                     one.artifact.name,
                     one.runtime,
                     "-" if found is None else _percent(found),
+                    "-" if found is None else found.kind,
                     "-" if found is None else str(found.count),
                     "-" if fp32 is None else f"{fp32:.2f}",
                     one.verdict.status,
                 ]
             )
             floors[one.artifact.manifest["model"]] = checkpoint_of(one.artifact, model)
-        columns = [Column("artifact"), Column("runtime"), score, questions]
-        print_table([*columns, Column("PyTorch fp32 %", number=True), Column("verdict")], rows)
+        headings = [Column("artifact"), Column("runtime"), *columns]
+        print_table([*headings, Column("PyTorch fp32 %", number=True), Column("verdict")], rows)
     for named, checkpoint in floors.items():
         for name, floor in checkpoint.floors.items():
             click.echo(f"{name.replace('_', '-')} floor of {named}: {floor:.1f} %")

@@ -61,7 +61,8 @@ def command(model: str, any_pair: bool, as_json: bool) -> None:
     columns = [Column("submodel")] + [
         Column(heading, number=True)
         for heading in (
-            "hidden", "heads", "layers", "parameters", "MMACs", "MFLOPs", "fp32 MB", "int8 MB", "words %", "score %",
+            "hidden", "heads", "layers", "parameters", "MMACs", "MFLOPs", "fp32 MB", "int8 MB", "words %",
+            f"{more['score_kind'] or 'score'} %",
         )
     ]  # fmt: skip
     shown = [
@@ -86,9 +87,9 @@ def _describe(model: str) -> tuple[str, Checkpoint | Published, Mapping[str, flo
     from edgevqa.slimming.published import PUBLISHED
 
     if model in PUBLISHED and not (Path(model) / "config.json").exists():
-        return model, PUBLISHED[model], {}, {"dataset": None, "floors": {}}
+        return model, PUBLISHED[model], {}, {"dataset": None, "floors": {}, "score_kind": None}
     from edgevqa.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(model)
-    more = {"dataset": checkpoint.dataset, "floors": checkpoint.floors}
+    more = {"dataset": checkpoint.dataset, "floors": checkpoint.floors, "score_kind": checkpoint.score_kind}
     return checkpoint.name, checkpoint, checkpoint.scores, more

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "pareto": "Pareto table, CSV and plot from what was measured.",
     "select": "The best file within limits, from what was measured.",
     "ask": "Answer a question about a picture with an exported file.",
+    "predict": "Answer all questions of a file, for a challenge's server.",
     "targets": "List the device profiles.",
     "device": "Bring to a device what it needs, or take it away.",
     "doctor": "What a target is, has and lacks, and whether it can be measured well now.",

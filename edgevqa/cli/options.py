@@ -13,6 +13,9 @@ import click
 from edgevqa.cli.console import Shared
 from edgevqa.errors import UsageError
 
+FILE = click.Path(dir_okay=False, path_type=Path)
+"""The type of an option that names a file."""
+
 _DECIMAL = re.compile(r"\d{0,6}\.?\d{1,9}", re.ASCII)
 _RATIO = re.compile(r"\d{1,6}/\d{1,6}", re.ASCII)
 _COUNT = re.compile(r"\d{1,6}", re.ASCII)

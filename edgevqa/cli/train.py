@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgevqa.cli.console import note, print_json, show_progress
-from edgevqa.cli.options import examples, json_option
-from edgevqa.errors import MissingExtra
+from edgevqa.cli.options import FILE, examples, json_option
+from edgevqa.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from edgevqa.training.recipe import Recipe
@@ -20,15 +21,25 @@ if TYPE_CHECKING:
     epilog=examples(
         "edgevqa train scenes --out my-scenes",
         "edgevqa train easy-vqa --teacher-steps 500 --student-steps 500 --out quick",
+        "edgevqa train --data my-questions --hidden 128 --out my-model",
         "torchrun --nproc-per-node 2 -m edgevqa train scenes --out my-scenes",
     )
 )
-@click.argument("dataset", default="scenes")
+@click.argument("dataset", required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="A folder of your own questions and pictures instead.")
+@click.option("--picture", help="With --data: pixels, features or grid.  [default: features if there are some]")
+@click.option("--regions", type=click.IntRange(1, 1000), help="With features: room for so many.  [default: a sample's]")
+@click.option("--answers", type=FILE, help="With --data: an answer list instead of the one built from the data.")
+@click.option("--vocabulary", type=FILE, help="With --data: a word list, likewise.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Checkpoint folder; the model gets its name.  [default: ./my-<dataset>]",
 )
+@click.option("--hidden", type=click.IntRange(8, 4096), help="Hidden size instead of the preset's.")
+@click.option("--heads", type=click.IntRange(4, 64), help="Attention heads instead of 8, a multiple of 4.")
+@click.option("--layers", type=click.IntRange(1, 24), help="Layers over the question, and over the picture, not 6.")
+@click.option("--batch", type=click.IntRange(1, 65536), help="Questions a step instead of the preset's.")
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
 @click.option("--accumulation", type=click.IntRange(1), help="Compute a batch in so many pieces: less memory.")
@@ -37,8 +48,17 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads.")
 @json_option
 def command(
-    dataset: str,
+    dataset: str | None,
+    data: Path | None,
+    picture: str | None,
+    regions: int | None,
+    answers: Path | None,
+    vocabulary: Path | None,
     out: Path | None,
+    hidden: int | None,
+    heads: int | None,
+    layers: int | None,
+    batch: int | None,
     teacher_steps: int | None,
     student_steps: int | None,
     accumulation: int | None,
@@ -49,6 +69,9 @@ def command(
 ) -> None:
     """Train a slimmable model on DATASET: a full-size teacher on the answers, then all submodels at once.
 
+    DATASET is scenes (the default) or easy-vqa. With --data it is a folder with questions in VQA-v2's or GQA's format
+    and with images/ or features/; docs/data.md says how they lie there.
+
     Stopping it loses at most the steps since the last saved state; the same command goes on from there. Under
     torchrun, several processes or machines share every batch.
     """
@@ -58,31 +81,52 @@ def command(
         raise MissingExtra("torch", "train") from None
     from edgevqa.checkpoints import bundled_names
     from edgevqa.checkpoints.make import make_checkpoint
-    from edgevqa.checkpoints.presets import preset
+    from edgevqa.checkpoints.presets import own_preset, preset, resized
     from edgevqa.data.dataset import load_dataset
+    from edgevqa.data.own import own_dataset
+    from edgevqa.data.score import ACCURACY
+    from edgevqa.progress import Silent
+    from edgevqa.slimming.grid import slimming_of
     from edgevqa.training.processes import joined
 
     torch.set_num_threads(threads)
-    chosen = preset(dataset)
-    teacher = _changed(chosen.teacher, teacher_steps, seed, accumulation)
-    student = _changed(chosen.student, student_steps, seed, accumulation)
+    if data is not None and dataset is not None:
+        raise UsageError(f"train on {dataset} or on --data {data}, not on both")
+    if data is None and (picture, regions, answers, vocabulary) != (None,) * 4:
+        raise UsageError("--picture, --regions, --answers and --vocabulary go with --data")
     with joined(device) as (processes, found), show_progress() as progress:
+        if data is None:
+            chosen = preset(dataset or "scenes")
+            questions = load_dataset(dataset or "scenes")
+        else:
+            shown = progress if processes.first else Silent()
+            with processes.leader_first():  # what it reads of pictures is kept for the others
+                questions = own_dataset(
+                    data, picture=picture, regions=regions, answers=answers, vocabulary=vocabulary, progress=shown
+                )
+                chosen = own_preset(questions, len(questions.split("train", shown)))
+        chosen = resized(chosen, hidden=hidden, heads=heads, layers=layers)
+        teacher = _changed(chosen.teacher, teacher_steps, batch, seed, accumulation)
+        student = _changed(chosen.student, student_steps, batch, seed, accumulation)
         made = make_checkpoint(
-            load_dataset(dataset),
+            questions,
             replace(chosen, teacher=teacher, student=student),
-            out or Path(f"my-{dataset}"),
+            out or Path(f"my-{questions.name}"),
+            slimming=slimming_of(chosen.layers),
             device=found,
             processes=processes,
-            command=f"edgevqa train {dataset}" + _changes(teacher_steps, student_steps, seed),
+            command=command_line(click.get_current_context()),
             tell=note,
             progress=progress,
         )
     if made is None:  # the first process tells
         return
     if as_json:
-        print_json({"folder": made.folder, "scores": made.scores, "floors": made.floors})
+        described = {"scores": made.scores, "score": made.score_kind, "floors": made.floors}
+        print_json({"folder": made.folder, **described})
         return
-    click.echo(f"wrote {made.folder}; right answers on the test split:")
+    what = "right answers" if made.score_kind == ACCURACY else made.score_kind
+    click.echo(f"wrote {made.folder}; {what} on the test split:")
     for name, score in made.scores.items():
         click.echo(f"  {name:10} {score:6.2f} %")
     for name, floor in made.floors.items():
@@ -93,15 +137,27 @@ def command(
         note(f"note: a bundled model is called {made.name}, too; export one of them into another folder (--out)")
 
 
-def _changed(recipe: Recipe, steps: int | None, seed: int | None, accumulation: int | None) -> Recipe:
+def _changed(
+    recipe: Recipe, steps: int | None, batch: int | None, seed: int | None, accumulation: int | None
+) -> Recipe:
     return replace(
         recipe,
         steps=steps or recipe.steps,
+        batch=batch or recipe.batch,
         seed=recipe.seed if seed is None else seed,
         accumulation=accumulation or recipe.accumulation,
     )
 
 
-def _changes(teacher_steps: int | None, student_steps: int | None, seed: int | None) -> str:
-    options = {"--teacher-steps": teacher_steps, "--student-steps": student_steps, "--seed": seed}
-    return "".join(f" {name} {value}" for name, value in options.items() if value is not None)
+def command_line(context: click.Context) -> str:
+    """The command with what was given of it, for the card: the arguments, then the options in their order."""
+    words = ["edgevqa", "train"]
+    left_out = ("out", "accumulation", "device", "threads", "as_json", "help")
+    given = [parameter for parameter in context.command.params if parameter.name not in left_out]
+    for parameter in sorted(given, key=lambda parameter: isinstance(parameter, click.Option)):
+        value = context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument) and context.params.get("data") is None:
+            words.append(str(value or "scenes"))
+        elif isinstance(parameter, click.Option) and value is not None:
+            words += [parameter.opts[0], str(value)]
+    return shlex.join(words)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgevqa.data.text import Vocabulary, question_mask, region_mask
+from edgevqa.data.pictures import Pictures
+from edgevqa.data.score import ACCURACY, AnswerKey
+from edgevqa.data.text import question_mask, region_mask
 from edgevqa.data.word_pieces import Words
 from edgevqa.errors import UsageError
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import cache_folder, write_bytes
 
 SPLITS = ("train", "validation", "test")
+ROWS_AT_ONCE = 4096
 UNCHANGED: Mapping[str, float] = {"mean": 0.0, "deviation": 1.0}
 
 
@@ -30,16 +35,20 @@ class Split:
         name: dataset and split, such as "scenes/test".
         texts: the n questions.
         tokens: int32 (n, T).
-        answers: int64 (n,), places in the dataset's answers.
+        answers: int64 (n,), places in the dataset's answers; -1 where the right one is not among them.
         types: the question family of each question.
         image_index: int64 (n,), the row of `images` that each question is about.
         images: {"regions" float32 (m, R, F), "boxes" float32 (m, R, 5), "region_count" int64 (m,)} or
-            {"image" uint8 (m, 3, H, W)}.
+            {"image" uint8 (m, 3, H, W)}, or the same read when asked for.
         grounding: where the data says it, uint8 (n, R): bit 0 is set where a region fits the first description of
             the question ("red square" in "how many red squares are left of the circle"), bit 1 where it fits the
             second, bit 2 where it stands to the second's thing as the question asks (left of the circle); else
             None. Training may use it, and no model input holds it.
         normalisation: for pixels, {"mean", "deviation"} of the values in 0..1.
+        ids: the questions' ids in the files that they come from; none for made ones.
+        groups: by name, a group of each question that scores are told apart by.
+        worth: what each answer scores where that is more than right or wrong, see `key`.
+        soft: what each answer is trained towards, likewise.
     """
 
     name: str
@@ -48,12 +57,51 @@ class Split:
     answers: np.ndarray
     types: tuple[str, ...]
     image_index: np.ndarray
-    images: dict[str, np.ndarray]
+    images: Mapping[str, np.ndarray] | Pictures
     normalisation: Mapping[str, float] = field(default_factory=lambda: UNCHANGED)
     grounding: np.ndarray | None = None
+    ids: tuple[int | str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    worth: AnswerKey | None = None
+    soft: AnswerKey | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @cached_property
+    def key(self) -> AnswerKey:
+        """What each answer scores; the kind of the score is the key's."""
+        return AnswerKey.one_right(self.answers) if self.worth is None else self.worth
+
+    def targets(self, indices: np.ndarray, answers: int) -> np.ndarray:
+        """What is trained towards: the right answers int64 (b,), or what all A are worth, float32 (b, A)."""
+        return self.answers[indices] if self.soft is None else self.soft.take(indices).dense(answers)
+
+    @property
+    def picture_count(self) -> int:
+        """How many pictures there are."""
+        return len(next(iter(self.images.values())) if isinstance(self.images, Mapping) else self.images)
+
+    @cached_property
+    def question_bytes(self) -> int:
+        """What the inputs of one question take."""
+        return sum(array.nbytes for array in self.model_inputs([0]).values()) if len(self) else 0
+
+    def digest(self) -> str:
+        """sha256 of the questions, their pictures and their answers."""
+        digest = hashlib.sha256(self.name.encode())
+        arrays = [self.tokens, self.answers, self.image_index]
+        if isinstance(self.images, Mapping):
+            arrays += [self.images[name] for name in sorted(self.images)]
+        else:
+            digest.update(self.images.digest().encode())
+        if self.worth is not None:
+            digest.update(self.worth.digest().encode())
+        for array in arrays:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            for start in range(0, len(array), ROWS_AT_ONCE):
+                digest.update(np.ascontiguousarray(array[start : start + ROWS_AT_ONCE]).tobytes())
+        return digest.hexdigest()
 
     def model_inputs(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The model's inputs for the questions at `indices`, stacked along a first dimension b.
@@ -65,14 +113,17 @@ class Split:
         pictures = self.image_index[rows]
         tokens = self.tokens[rows]
         inputs = {"question": tokens, "question_mask": question_mask(tokens)}
-        if "image" in self.images:
-            inputs["image"] = normalise(self.images["image"][pictures], self.normalisation)
+        if isinstance(self.images, Mapping):
+            found = {name: array[pictures] for name, array in self.images.items()}
         else:
-            regions = self.images["regions"][pictures]
-            inputs["regions"] = regions
-            inputs["region_mask"] = region_mask(self.images["region_count"][pictures], regions.shape[1])
-            if "boxes" in self.images:
-                inputs["boxes"] = self.images["boxes"][pictures]
+            found = self.images.read(pictures)
+        if "image" in found:
+            inputs["image"] = normalise(found["image"], self.normalisation)
+        else:
+            inputs["regions"] = found["regions"]
+            inputs["region_mask"] = region_mask(found["region_count"], found["regions"].shape[1])
+            if "boxes" in found:
+                inputs["boxes"] = found["boxes"]
         return inputs
 
 
@@ -94,28 +145,42 @@ class Dataset:
         preprocessing: JSON-able; with the vocabulary it turns a picture and a question into model inputs.
         card: JSON-able description: source, sizes, families, answers.
         question_length: T, the tokens that a question has room for.
+        score: the kind of its score.
+        source: where data of a user's own comes from, JSON-able; a checkpoint keeps it, see `described`.
         grounded: whether its splits say which regions a question is about; a cached one that does not is made anew.
     """
 
     name: str
     version: int
     seed: int
-    vocabulary: Vocabulary
+    vocabulary: Words
     answers: tuple[str, ...]
     preprocessing: dict[str, Any]
     card: dict[str, Any]
     question_length: int
     make_split: Callable[[str, Progress], Split] = field(repr=False, compare=False)
+    score: str = ACCURACY
+    source: Mapping[str, Any] | None = None
     grounded: bool = field(default=False, compare=False)
     _loaded: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """Which data it is, as a checkpoint keeps it."""
+        known = {"name": self.name, "version": self.version, "seed": self.seed}
+        return known if self.source is None else {**known, "score": self.score, "source": dict(self.source)}
+
     def split(self, name: str, progress: Progress | None = None) -> Split:
         """The split "train", "validation" or "test": from memory, from the cache on disk, or made now.
+
+        Data of a user's own is read from its files each time.
 
         Raises UsageError for another name, EnvironmentFailure when the cache cannot be written.
         """
         if name not in SPLITS:
             raise UsageError(f"{self.name} has the splits {', '.join(SPLITS)}, not {name!r}")
+        if name not in self._loaded and self.source is not None:
+            self._loaded[name] = self.make_split(name, progress or Silent())
         if name not in self._loaded:
             path = cache_folder() / "data" / f"{self.name}-v{self.version}" / f"{name}.npz"
             split = read_split(path, self, name)
@@ -155,6 +220,7 @@ def reworded(split: Split, own: Words, vocabulary: Words) -> Split:
 
 def write_split(path: Path, split: Split, seed: int) -> None:
     """Save a split as .npz, atomically; equal splits give equal bytes. Each string is stored once."""
+    assert isinstance(split.images, Mapping)
     strings = sorted(set(split.texts))
     numbers = {text: number for number, text in enumerate(strings)}
     families = sorted(set(split.types))

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgevqa.data.dataset import SPLITS, Dataset, Split
+from edgevqa.data.score import by_group
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Scores in percent without looking at a picture.
+    """Scores in percent, of the split's kind, without looking at a picture.
 
     Attributes:
         majority: always the most frequent answer of the training split.
@@ -37,21 +38,20 @@ def floors_between(train: Split, split: Split) -> Floors:
     for text, family, answer in zip(train.texts, train.types, train.answers.tolist(), strict=True):
         by_text[text][answer] += 1
         by_family[family][answer] += 1
-    overall = Counter(train.answers.tolist()).most_common(1)[0][0]
+    overall: int = Counter(train.answers.tolist()).most_common(1)[0][0]
     guess_text = {text: _most_frequent(counts) for text, counts in by_text.items()}
     guess_family = {family: _most_frequent(counts) for family, counts in by_family.items()}
 
-    hits: dict[str, list[bool]] = defaultdict(list)
-    majority = 0
-    for text, family, answer in zip(split.texts, split.types, split.answers.tolist(), strict=True):
-        guess = guess_text.get(text, guess_family.get(family, overall))
-        hits[family].append(guess == answer)
-        majority += answer == overall
+    guesses = [
+        guess_text[text] if text in guess_text else guess_family.get(family, overall)
+        for text, family in zip(split.texts, split.types, strict=True)
+    ]
+    marks = split.key.marks(guesses)
     total = max(len(split), 1)
     return Floors(
-        majority=100.0 * majority / total,
-        question_only=100.0 * sum(sum(values) for values in hits.values()) / total,
-        by_type={family: 100.0 * sum(values) / len(values) for family, values in sorted(hits.items())},
+        majority=100.0 * float(split.key.marks([overall] * len(split)).sum()) / total,
+        question_only=100.0 * float(marks.sum()) / total,
+        by_type=by_group(marks, split.types),
     )
 
 
@@ -69,7 +69,7 @@ def full_card(dataset: Dataset) -> dict[str, Any]:
         answers = Counter(split.answers.tolist())
         card["splits"][name] = {
             "questions": len(split),
-            "pictures": len(next(iter(split.images.values()))),
+            "pictures": split.picture_count,
             "families": dict(sorted(Counter(split.types).items())),
             "answers": {answer: answers[number] for number, answer in enumerate(dataset.answers)},
         }

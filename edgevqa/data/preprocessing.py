@@ -7,17 +7,17 @@ Everything comes from the preprocessing dict of the dataset (kept in checkpoints
     picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
               {kind: "pixels", side, normalisation: {mean, deviation}}
               {kind: "padded-pixels", height, width, normalisation}      (scaled to fit, zeros to the right and below)
+              {kind: "grid", backbone, side, regions: R, features: F, boxes: B}
               {kind: "features", regions: R, features: F, boxes: B, grid?: [rows, columns]}
                                                        (no pictures: features are brought; those of a grid are whole)
+    probabilities?: "sigmoid" where each answer has one of its own; else they are a softmax over all answers
     missing?: of "vocabulary", "answers": the lists that only hold placeholders, so that no question can be asked
 """
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgevqa.data.dataset import normalise
+from edgevqa.data.features import padded, read_npz_features
+from edgevqa.data.grids import grid_arrays, grid_of
+from edgevqa.data.npz import array_names, finite, read_arrays
 from edgevqa.data.regions import find_regions
 from edgevqa.data.text import EncodedQuestion, question_mask, region_mask
 from edgevqa.data.word_pieces import Words
@@ -34,7 +37,6 @@ from edgevqa.errors import InputError
 MISSING = "missing"
 MAXIMUM_PIXELS = 50_000_000
 MOST_PIXELS = f"at most {MAXIMUM_PIXELS // 10**6} million are read, so scale it down"
-MAXIMUM_FEATURE_BYTES = 64 << 20
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
@@ -70,13 +72,15 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     picture = preprocessing["picture"]
     if picture["kind"] == "features":
         raise InputError(f"this model takes region features (.npz), not a picture such as {path}")
-    opened = open_picture(path)
     if picture["kind"] == "pixels":
-        small = opened.resize((picture["side"], picture["side"]), Image.Resampling.BOX)
-        pixels = np.asarray(small, np.uint8).transpose(2, 0, 1)
-        return {"image": normalise(pixels[None], picture["normalisation"])}
+        return {"image": normalise(pixels_of(path, picture["side"])[None], picture["normalisation"])}
+    opened = open_picture(path)
     if picture["kind"] == "padded-pixels":
         return {"image": _padded(opened, picture)}
+    if picture["kind"] == "grid":
+        arrays = grid_arrays(grid_of(opened))
+        mask = region_mask(arrays.pop("region_count")[None], picture["regions"])
+        return {**{key: values[None] for key, values in arrays.items()}, "region_mask": mask}
     scale = picture["working_side"] / max(opened.size)
     if scale < 1:
         smaller = tuple(max(1, round(side * scale)) for side in opened.size)
@@ -93,6 +97,12 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         "region_mask": region_mask(np.array([found.count]), picture["regions"]),
     }
     return {**inputs, "boxes": found.boxes[None]} if picture["boxes"] else inputs
+
+
+def pixels_of(path: Path, side: int) -> np.ndarray:
+    """A picture file as uint8 (3, side, side), whatever its shape was; raises what `open_picture` raises."""
+    small = open_picture(path).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(small, np.uint8).transpose(2, 0, 1)
 
 
 def _padded(opened: Image.Image, picture: Mapping[str, Any]) -> np.ndarray:
@@ -150,30 +160,36 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     """Features from an .npz file as the model's inputs, batch 1.
 
     For regions the file holds `regions` (n, F) and `boxes` (n, B) with 1 <= n <= R; zero rows at the end
-    count as padding, but for a grid, which is whole. For pixels it holds `image` (3, side, side), or (3, height,
-    width); uint8 is normalised, floats are not.
+    count as padding, but for a grid, which is whole; files of openvqa and UNITER are understood, too, for models
+    without a grid. For pixels it holds `image` (3, side, side), or (3, height, width); uint8 is normalised, floats are
+    not.
     Raises InputError for a missing, damaged or oversized file, wrong shapes and values that are not finite.
     """
     path = Path(path)
     picture = preprocessing["picture"]
     if picture["kind"] in ("pixels", "padded-pixels"):
         shape = (3, picture.get("height", picture.get("side")), picture.get("width", picture.get("side")))
-        image = _read_arrays(path, ("image",))["image"]
+        image = _needed(path, ("image",))["image"]
         if image.shape != shape:
             raise InputError(f"image in {path} has the shape {image.shape}; this model takes {shape}")
         if image.dtype == np.uint8:
             return {"image": normalise(image[None], picture["normalisation"])}
-        return {"image": _finite(image, "image", path)[None]}
+        return {"image": finite(image, "image", path)[None]}
 
+    names = array_names(path)
+    if "grid" not in picture and "regions" not in names and {"x", "features"} & names:
+        stacked = {key: values[None] for key, values in padded(read_npz_features(path), picture, str(path)).items()}
+        mask = region_mask(stacked.pop("region_count"), picture["regions"])
+        return {**stacked, "region_mask": mask}
     keys = ("regions", "boxes") if picture["boxes"] else ("regions",)
-    arrays = _read_arrays(path, keys)
+    arrays = _needed(path, keys)
     widths = {"regions": picture["features"], "boxes": picture["boxes"]}
     for key in keys:
         if arrays[key].ndim != 2 or arrays[key].shape[1] != widths[key]:
             raise InputError(f"{key} in {path} has the shape {arrays[key].shape}; this model takes (n, {widths[key]})")
         if len(arrays[key]) != len(arrays["regions"]):
             raise InputError(f"{path} has {len(arrays['regions'])} regions but {len(arrays[key])} boxes")
-        arrays[key] = _finite(arrays[key], key, path)
+        arrays[key] = finite(arrays[key], key, path)
     filled = np.flatnonzero(arrays["regions"].any(axis=1))
     count = int(filled[-1]) + 1 if len(filled) else 0
     if count and "grid" in picture:
@@ -193,42 +209,10 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     return inputs
 
 
-def _finite(values: np.ndarray, key: str, path: Path) -> np.ndarray:
-    """The values as float32; raises InputError for other than real, finite numbers."""
-    if values.dtype.kind not in "fiu":
-        raise InputError(f"{key} in {path} has the type {values.dtype}; numbers are needed")
-    with np.errstate(over="ignore"):
-        numbers = values.astype(np.float32)
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{key} in {path} holds values that are not finite (NaN or infinity)")
-    return numbers
-
-
-def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file; the size that each one claims is checked before memory is taken for it."""
-    if not os.path.isfile(path):
-        raise InputError(f"the features {path} do not exist or are not a file")
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for key in keys:
-                if f"{key}.npy" not in archive.namelist():
-                    raise InputError(f"{path} has no array {key!r}; this model needs {', '.join(keys)}")
-                with archive.open(f"{key}.npy") as member:
-                    version = np.lib.format.read_magic(member)
-                    read_header = {
-                        (1, 0): np.lib.format.read_array_header_1_0,
-                        (2, 0): np.lib.format.read_array_header_2_0,
-                    }[version]
-                    shape, _, dtype = read_header(member)
-                    size = math.prod(shape) * dtype.itemsize
-                    if size > MAXIMUM_FEATURE_BYTES:
-                        most = MAXIMUM_FEATURE_BYTES >> 20
-                        raise InputError(f"{key} in {path} takes {size >> 20} MiB; at most {most} are read")
-                with archive.open(f"{key}.npy") as member:
-                    arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can fail in the archive, the decompressor or the header
-        raise InputError(f"{path} is not a readable .npz file: {error}") from None
+def _needed(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file that must all be there."""
+    arrays = read_arrays(path, keys)
+    for key in keys:
+        if key not in arrays:
+            raise InputError(f"{path} has no array {key!r}; this model needs {', '.join(keys)}")
     return arrays

@@ -78,20 +78,13 @@ def calibration_inputs(checkpoint: Checkpoint, count: int = CALIBRATION_QUESTION
     """Inputs of questions spread evenly over the training split of the checkpoint's dataset.
 
     Raises:
-        UsageError: the checkpoint names no dataset that is here.
+        UsageError: the checkpoint names no dataset.
+        InputError: its dataset is not here, or is another version.
     """
-    from edgevqa.data.dataset import load_dataset, reworded
+    from edgevqa.checkpoints.data import DataOf
 
-    described = checkpoint.dataset or {}
-    name = described.get("name")
-    if name is None:
+    if (checkpoint.dataset or {}).get("name") is None:
         raise UsageError(f"{checkpoint.name} names no dataset to calibrate with; give calibration inputs")
-    dataset = load_dataset(str(name))
-    if dataset.version != described.get("version"):
-        raise UsageError(
-            f"{checkpoint.name} was trained on version {described.get('version')} of {name}; "
-            f"this edgevqa has version {dataset.version}; give calibration inputs"
-        )
-    split = reworded(dataset.split("train"), dataset.vocabulary, checkpoint.vocabulary)
+    split = DataOf(checkpoint).split("train")
     chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64)
     return split.model_inputs(chosen)

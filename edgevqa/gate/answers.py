@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa import __version__
-from edgevqa.data.dataset import Split, load_dataset, reworded
-from edgevqa.data.word_pieces import Words
-from edgevqa.errors import EnvironmentFailure, InputError
+from edgevqa.data.dataset import Split, load_dataset
+from edgevqa.errors import EnvironmentFailure, InputError, UsageError
 from edgevqa.gate.parity import margins
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import get_runtime
@@ -45,7 +44,7 @@ ANSWERED = np.dtype([("answer", np.int64), ("margin", np.float64)])
 """An answer's place, and by how much it leads the second best, see `edgevqa.gate.parity.margins`."""
 TORCH = "torch"
 CHUNK = 256
-"""Questions whose inputs are in memory at once: one task."""
+"""Questions whose inputs are in memory at once, or fewer where they are large: one task."""
 BATCH = 64
 """Questions that PyTorch answers at once; exported files take one."""
 SAVE_S = 10.0
@@ -92,20 +91,33 @@ class Source:
 
     Args:
         dataset, split: their names.
-        vocabulary: of the model, see `reworded`; None when it is the dataset's.
         fingerprint: of the questions that are meant.
+        checkpoint: folder of the model, where its questions are in its own words or of a user's own data; other
+            machines see it under the same path, and the data, too.
+        folder: where data of a user's own is now, when it was moved.
     """
 
     dataset: str
     split: str
-    vocabulary: Words | None
     fingerprint: str
+    checkpoint: Path | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, exam: Exam) -> Source:
+        """Where the questions of an exam come from."""
+        dataset, _, split = exam.split.name.partition("/")
+        if exam.data is None:
+            return cls(dataset, split, fingerprint(exam.split))
+        folder = None if exam.data.folder is None else exam.data.folder.absolute()
+        return cls(dataset, split, fingerprint(exam.split), exam.data.checkpoint.folder.absolute(), folder)
 
 
 def fingerprint(split: Split) -> str:
-    """A hash of the questions and their answers, without the pictures."""
+    """A hash of the questions and their answers, without the pictures but for the first question's."""
     digest = hashlib.sha256()
-    for array in (split.tokens, split.answers, split.image_index):
+    inputs = split.model_inputs([0]).values() if len(split) else ()
+    for array in (split.tokens, split.answers, split.image_index, *inputs):
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -113,10 +125,16 @@ def fingerprint(split: Split) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _split(source: Source) -> Split:
-    dataset = load_dataset(source.dataset)
-    split = dataset.split(source.split)
-    if source.vocabulary is not None:
-        split = reworded(split, dataset.vocabulary, source.vocabulary)
+    from edgevqa.checkpoints import load_checkpoint
+    from edgevqa.checkpoints.data import DataOf
+
+    try:
+        if source.checkpoint is None:
+            split = load_dataset(source.dataset).split(source.split)
+        else:
+            split = DataOf(load_checkpoint(source.checkpoint), source.folder).split(source.split)
+    except (InputError, UsageError) as error:
+        raise EnvironmentFailure(f"{platform.node()} has not the questions of {source.dataset}: {error}") from error
     if fingerprint(split) != source.fingerprint:
         raise EnvironmentFailure(f"{platform.node()} has other questions in {split.name}; give it the same data")
     return split
@@ -198,6 +216,7 @@ class Kept:
         self.answers: Answers = np.zeros(len(exam.indices), ANSWERED)
         self.answers["answer"] = UNANSWERED
         self._saved = time.monotonic()
+        self._at_once = exam.at_once(CHUNK)
         if self.path.is_file():
             try:
                 kept = np.load(self.path, allow_pickle=False)
@@ -209,7 +228,7 @@ class Kept:
     def chunks(self) -> list[NDArray[np.int64]]:
         """The questions that are not answered yet, by their places in the exam."""
         waiting = np.flatnonzero(self.answers["answer"] == UNANSWERED)
-        return [waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)]
+        return [waiting[start : start + self._at_once] for start in range(0, len(waiting), self._at_once)]
 
     def add(self, chunk: NDArray[np.int64], answers: Answers) -> None:
         """Take answers to the questions at `chunk`."""
@@ -230,7 +249,6 @@ def answer_all(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    vocabulary: Words | None = None,
     again: bool = False,
     progress: Progress | None = None,
 ) -> list[Answers | InputError]:
@@ -240,7 +258,6 @@ def answer_all(
         subjects: what answers.
         exam: the questions.
         executor: where, see `edgevqa.gate.executors.open_executor`; without one in this process.
-        vocabulary: of the model, when it is not the dataset's.
         again: whether to answer also what was answered before.
         progress: told about the questions.
 
@@ -260,7 +277,7 @@ def answer_all(
     progress.step("answered already", total - sum(len(chunk) for _, chunk in work))
     changed = {place for place, _ in work}
     try:
-        for place, chunk, found in _results(work, subjects, exam, executor, vocabulary, refused):
+        for place, chunk, found in _results(work, subjects, exam, executor, refused):
             kept[place].add(chunk, found)
             progress.step(f"answering in {subjects[place].runtime}", len(chunk))
     finally:
@@ -275,7 +292,6 @@ def _results(
     subjects: Sequence[Subject],
     exam: Exam,
     executor: Executor | None,
-    vocabulary: Words | None,
     refused: dict[int, InputError],
 ) -> Iterator[tuple[int, NDArray[np.int64], Answers]]:
     """Yield (subject's place, chunk, answers) as they come; a subject that fails is put into `refused`."""
@@ -287,8 +303,7 @@ def _results(
                 except InputError as error:
                     refused[place] = error
         return
-    dataset, _, split = exam.split.name.partition("/")
-    source = Source(dataset, split, vocabulary, fingerprint(exam.split))
+    source = Source.of(exam)
     running: dict[Future[Answers], tuple[int, NDArray[np.int64]]] = {}
     for place, chunk in work:
         task = (subjects[place], source, exam.indices[chunk], platform.machine(), __version__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevqa.data.score import accuracy
+from edgevqa.data.score import ACCURACY, AnswerKey
 from edgevqa.errors import InputError
 
 LIMITS: Mapping[str, float] = {"fp32": 0.0, "fp16": 0.2, "int8": 0.5}
@@ -30,7 +30,7 @@ class ScoreCheck:
 
     Attributes:
         questions: what was asked: "reference questions", "scenes/test", "1000 of scenes/test".
-        percent, count, standard_error: right answers in percent, of how many questions, and its error in points.
+        percent, count, standard_error: the score in percent, of how many questions, and its error in points.
         fp32_percent: of the fp32 PyTorch submodel; None when it is not known.
         drop: points lost against it; negative when the artifact is better.
         drop_error: standard error of `drop` as a figure about more questions than these: from the questions on
@@ -38,7 +38,9 @@ class ScoreCheck:
         limit: points that may be lost.
         full: whether the questions are a full test split, where the limit holds strictly. On a sample a loss counts
             only when it exceeds the limit by two standard errors of the drop.
-        near_ties: how many of the answers that only PyTorch gets right were lost at near-ties; they may be.
+        near_ties: how many of the answers that only PyTorch gets right were lost at near-ties; they may be. Where an
+            answer may be worth less than 1, what those were worth above the artifact's.
+        kind: of the score, see `edgevqa.data.score`.
     """
 
     questions: str
@@ -50,7 +52,8 @@ class ScoreCheck:
     drop_error: float | None
     limit: float
     full: bool
-    near_ties: int = 0
+    near_ties: float = 0.0
+    kind: str = ACCURACY
 
     @property
     def passed(self) -> bool:
@@ -68,18 +71,19 @@ class ScoreCheck:
         """Why it failed, in one line; empty when it passed."""
         if self.passed:
             return ""
+        kind = "" if self.kind == ACCURACY else f" {self.kind}"
         error = "" if self.drop_error is None else f" (standard error {self.drop_error:.2f})"
-        ties = f" and {self.near_ties} near-ties" if self.near_ties else ""
+        ties = f" and {self.near_ties:g} near-ties" if self.near_ties else ""
         return (
-            f"it scores {self.percent:.2f} % on {self.questions}, {self.drop:.2f} points{error} below fp32 PyTorch; "
-            f"{self.limit:g}{ties} are allowed"
+            f"it scores {self.percent:.2f} %{kind} on {self.questions}, {self.drop:.2f} points{error} below "
+            f"fp32 PyTorch; {self.limit:g}{ties} are allowed"
         )
 
 
 def compare_answers(
     answers: Integers,
     fp32: Integers,
-    labels: Integers,
+    labels: Integers | AnswerKey,
     *,
     questions: str,
     limit: float,
@@ -88,13 +92,14 @@ def compare_answers(
 ) -> ScoreCheck:
     """Compare the answers (n,) of an artifact with those of fp32 PyTorch, question by question.
 
-    With b questions that only PyTorch gets right and c that only the artifact does, the drop is (b - c) / n, and its
-    variance over questions drawn like these is (b + c - (b - c)^2 / n) / n^2.
+    The drop is the mean of what PyTorch's answer to a question is worth above the artifact's, and its variance over
+    questions drawn like these is that of a mean: with b questions that only PyTorch gets right and c that only the
+    artifact does, (b - c) / n and (b + c - (b - c)^2 / n) / n^2.
 
     Args:
         answers: of the artifact.
         fp32: of fp32 PyTorch.
-        labels: the right ones.
+        labels: the right ones, or what each answer is worth.
         questions: what was asked, in words.
         limit: points that may be lost.
         full: whether this is a full test split.
@@ -103,35 +108,48 @@ def compare_answers(
     Raises:
         InputError: the lengths differ, or there are no questions.
     """
-    if fp32.shape != labels.shape:
-        raise InputError(f"{fp32.shape} answers of fp32 PyTorch do not fit {labels.shape} questions")
-    score, full_score = accuracy(answers, labels), accuracy(fp32, labels)
-    right, fp32_right = answers == labels, fp32 == labels
-    lost, won, count = int((fp32_right & ~right).sum()), int((right & ~fp32_right).sum()), len(labels)
-    tied = 0 if near_ties is None else int((fp32_right & ~right & near_ties).sum())
-    variance = max(lost + won - (lost - won) ** 2 / count, 0.0) / count**2
+    key = _key(labels)
+    count = len(key)
+    if fp32.shape != (count,):
+        raise InputError(f"{fp32.shape} answers of fp32 PyTorch do not fit {(count,)} questions")
+    score, full_score = key.score(answers), key.score(fp32)
+    lost = key.marks(fp32) - key.marks(answers)
+    total = float(lost.sum())
+    tied = 0.0 if near_ties is None else round(float(lost[near_ties & (lost > 0)].sum()), 6)
+    variance = max(float((lost * lost).sum()) - total**2 / count, 0.0) / count**2
     return ScoreCheck(
         questions=questions,
         percent=score.percent,
         count=count,
         standard_error=score.standard_error,
         fp32_percent=full_score.percent,
-        drop=100.0 * (lost - won) / count,
+        drop=100.0 * total / count,
         drop_error=100.0 * math.sqrt(variance),
         limit=limit,
         full=full,
         near_ties=tied,
+        kind=key.kind,
     )
 
 
+def _key(labels: Integers | AnswerKey) -> AnswerKey:
+    return labels if isinstance(labels, AnswerKey) else AnswerKey.one_right(labels)
+
+
 def compare_score(
-    answers: Integers, labels: Integers, fp32_percent: float | None, *, questions: str, limit: float, full: bool
+    answers: Integers,
+    labels: Integers | AnswerKey,
+    fp32_percent: float | None,
+    *,
+    questions: str,
+    limit: float,
+    full: bool,
 ) -> ScoreCheck:
     """Compare the answers (n,) of an artifact with the score of fp32 PyTorch alone.
 
     On a sample the score of the full split says nothing strict: the drop's error is then the score's own.
     """
-    score = accuracy(answers, labels)
+    score = _key(labels).score(answers)
     drop = None if fp32_percent is None else fp32_percent - score.percent
     return ScoreCheck(
         questions=questions,
@@ -143,4 +161,5 @@ def compare_score(
         drop_error=None if drop is None or full else score.standard_error,
         limit=limit,
         full=full,
+        kind=score.kind,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevqa.data.score import VQA_ACCURACY, AnswerKey
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import EdgeVQAError, InputError, IntegrityError
@@ -30,17 +31,22 @@ REFERENCE_QUESTIONS = "the reference questions"
 WORKERS = 2
 
 
-def reference_labels(artifact: Artifact) -> NDArray[np.int64] | None:
-    """The right answers (n,) to the reference questions, or None when they have none."""
+def reference_key(artifact: Artifact) -> AnswerKey | None:
+    """What answers to the reference questions are worth, or None when they have no right answers."""
     path = artifact.reference_inputs
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if "worth" in stored.files:
+                worth = stored["worth"]
+                if worth.dtype.kind != "f" or worth.ndim != 2 or not ((worth >= 0) & (worth <= 1)).all():
+                    raise IntegrityError(f"{path}: its answers are not worth 0 to 1 each; export the artifact again")
+                return AnswerKey.from_dense(VQA_ACCURACY, worth.astype(np.float64).round(6))
             labels = stored["labels"] if "labels" in stored.files else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise IntegrityError(f"{path} is not readable: {error}; export the artifact again") from None
     if labels is not None and (labels.dtype.kind not in "iu" or labels.ndim != 1):
         raise IntegrityError(f"{path}: its labels are no list of whole numbers; export the artifact again")
-    return None if labels is None or (labels < 0).any() else labels.astype(np.int64)
+    return None if labels is None or (labels < 0).all() else AnswerKey.one_right(labels)
 
 
 def machine_of(target: Target) -> str | None:
@@ -161,13 +167,13 @@ def _here(artifact: Artifact, runtime: str, reference: NDArray[np.float32], tole
 def _reference_score(
     artifact: Artifact, logits: NDArray[np.float32], reference: NDArray[np.float32], near_tie: float
 ) -> ScoreCheck | None:
-    labels = reference_labels(artifact) if artifact.manifest["task"]["trained"] else None
-    if labels is None:
+    key = reference_key(artifact) if artifact.manifest["task"]["trained"] else None
+    if key is None:
         return None
     return compare_answers(
         logits.argmax(axis=1),
         reference.argmax(axis=1),
-        labels,
+        key,
         questions=REFERENCE_QUESTIONS,
         limit=LIMITS[artifact.manifest["precision"]],
         full=False,

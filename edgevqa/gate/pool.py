@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgevqa.data.score import Score, accuracy
+from edgevqa.data.score import Score
 from edgevqa.devices import Target
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.answers import TORCH, Subject, answer_all
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgevqa.checkpoints import Checkpoint
-    from edgevqa.data.word_pieces import Words
     from edgevqa.gate.answers import Answers
     from edgevqa.slimming.plan import SubmodelPlan
 
@@ -53,7 +52,6 @@ def submodel_answers(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    vocabulary: Words | None = None,
     keep_in: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Answers]:
@@ -64,7 +62,6 @@ def submodel_answers(
         plans: the submodels.
         exam: the questions.
         executor: see `answer_all`.
-        vocabulary: see `answer_all`.
         keep_in: the folder of the model's artifacts, where the answers of each submodel then travel along.
         progress: told about the questions.
 
@@ -76,7 +73,7 @@ def submodel_answers(
     found = {plan.name: read_fp32(files[plan.name], checkpoint, plan, exam) for plan in plans}
     missing = [plan for plan in plans if found[plan.name] is None]
     subjects = [Subject.of_submodel(checkpoint, plan) for plan in missing]
-    answers = require(answer_all(subjects, exam, executor, vocabulary=vocabulary, progress=progress)) if missing else []
+    answers = require(answer_all(subjects, exam, executor, progress=progress)) if missing else []
     for plan, own in zip(missing, answers, strict=True):
         found[plan.name] = own
         write_fp32(files[plan.name], checkpoint, plan, exam, own)
@@ -89,12 +86,11 @@ def evaluate_submodels(
     exam: Exam,
     executor: Executor | None = None,
     *,
-    vocabulary: Words | None = None,
     progress: Progress | None = None,
 ) -> list[Scored]:
     """Scores of a checkpoint's submodels in PyTorch; raises what `submodel_answers` raises."""
-    answers = submodel_answers(checkpoint, plans, exam, executor, vocabulary=vocabulary, progress=progress)
-    scores = {name: accuracy(own["answer"], exam.labels) for name, own in answers.items()}
+    answers = submodel_answers(checkpoint, plans, exam, executor, progress=progress)
+    scores = {name: exam.key.score(own["answer"]) for name, own in answers.items()}
     return [Scored(checkpoint.name, plan.name, exam.title, scores[plan.name]) for plan in plans]
 
 
@@ -105,7 +101,6 @@ def evaluate_artifacts(
     fp32: Mapping[str, Answers],
     executor: Executor | None = None,
     *,
-    vocabulary: Words | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Score artifacts, each in a runtime, see `evaluate_artifact`; what was scored already is not scored again.
@@ -116,7 +111,6 @@ def evaluate_artifacts(
         target: the device; what this interpreter cannot answer is answered there, one file at a time.
         fp32: answers of the fp32 PyTorch submodel by submodel, see `submodel_answers`.
         executor: see `edgevqa.gate.executors.open_executor`.
-        vocabulary: of the model, when it is not the dataset's.
         progress: told about every artifact.
 
     Returns:
@@ -141,7 +135,7 @@ def evaluate_artifacts(
         if place not in open_ones
     }
     subjects = [Subject.of_artifact(*pairs[place], target.threads) for place in here]
-    answers = answer_all(subjects, exam, executor, vocabulary=vocabulary, progress=progress)
+    answers = answer_all(subjects, exam, executor, progress=progress)
     for place, one in zip(here, answers, strict=True):
         verdicts[place] = scorings[place].conclude(one)
     for place in sorted(set(open_ones) - set(here)):

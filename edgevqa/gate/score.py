@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.data.dataset import Split
+from edgevqa.data.score import AnswerKey
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import InputError, IntegrityError
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgevqa.checkpoints import Checkpoint
+    from edgevqa.checkpoints.data import DataOf
     from edgevqa.gate.answers import Answers
     from edgevqa.slimming.plan import SubmodelPlan
 
 SAMPLE = 1000
 SAMPLE_SEED = 20240229
+SENT, CHUNK_BYTES = 2000, 64 << 20
+"""Questions that are sent to a device at once, and what the inputs of questions may take in memory."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class Exam:
     Args:
         split: the questions.
         count: how many of them; None takes all.
+        data: where other processes find the split; without it they open the dataset that it is named after.
     """
 
     split: Split
     count: int | None = None
+    data: DataOf | None = None
 
     @property
     def full(self) -> bool:
@@ -74,6 +80,11 @@ class Exam:
         """The right answers (n,)."""
         return np.asarray(self.split.answers[self.indices], np.int64)
 
+    @cached_property
+    def key(self) -> AnswerKey:
+        """What each answer is worth to each of the questions."""
+        return self.split.key.take(self.indices)
+
     @property
     def title(self) -> str:
         """The questions in words."""
@@ -88,12 +99,11 @@ class Exam:
     @cached_property
     def id(self) -> str:
         """sha256 of the questions, their pictures and their answers."""
-        digest = hashlib.sha256(self.split.name.encode())
-        arrays = (self.split.tokens, self.split.answers, self.split.image_index, self.indices)
-        for array in (*arrays, *(self.split.images[name] for name in sorted(self.split.images))):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(self.split.digest().encode() + self.indices.tobytes()).hexdigest()
+
+    def at_once(self, most: int) -> int:
+        """How many questions' inputs may be in memory: `most`, or fewer where they are large."""
+        return max(1, min(most, CHUNK_BYTES // max(1, self.split.question_bytes)))
 
 
 def fp32_answers(checkpoint: Checkpoint, plan: SubmodelPlan, exam: Exam) -> Answers:
@@ -161,7 +171,9 @@ def answers_there(
     try:
         with tempfile.TemporaryDirectory(prefix="edgevqa-questions-") as folder:
             path = Path(folder) / "questions.npz"
-            for chunk in np.array_split(exam.indices, max(len(exam.indices) // 2000, 1)):
+            size = exam.at_once(SENT)
+            for start in range(0, len(exam.indices), size):
+                chunk = exam.indices[start : start + size]
                 np.savez(path, **exam.split.model_inputs(chunk))  # type: ignore[arg-type]
                 logits, _ = run_logits(target, artifact.file, path, runtime, transport=transport)
                 if not np.isfinite(logits).all():
@@ -264,7 +276,7 @@ class Scoring:
             score = compare_answers(
                 answers["answer"],
                 self.fp32["answer"],
-                exam.labels,
+                exam.key,
                 questions=exam.title,
                 limit=limit,
                 full=exam.full,
@@ -272,9 +284,7 @@ class Scoring:
             )
         else:
             known = self.artifact.manifest["task"]["fp32_score"] if exam.official else None
-            score = compare_score(
-                answers["answer"], exam.labels, known, questions=exam.title, limit=limit, full=exam.full
-            )
+            score = compare_score(answers["answer"], exam.key, known, questions=exam.title, limit=limit, full=exam.full)
         write_json(self._path, {"identity": self._identity, "score": asdict(score), "created": now()})
         return score
 

@@ -16,7 +16,7 @@ from edgevqa.devices.base import TEMPORARY_PREFIX
 
 LARGEST_BYTES = 8_000_000
 FEWEST = 4
-UNTIMED = ("labels", "texts")
+UNTIMED = ("labels", "texts", "worth")
 
 
 class TimedQuestions:

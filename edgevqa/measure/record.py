@@ -32,6 +32,7 @@ class Record:
         process_spread_ms: standard deviation between the medians of the processes.
         buckets_p50_ms: the median of each minute of a sustained run.
         peak_rss_mb: peak memory of the process; `model_rss_mb` is what loading and running the model added.
+        score_kind: what the score is, `accuracy` or `VQA accuracy`.
         parity: largest logit difference over the logit range; `gate` passed, unscored or failed.
         percent_of_peak: FLOP/s at the fastest query over those of a large fp32 matrix product.
         validity: `valid`, `degraded: why` or `invalid: why`.
@@ -103,6 +104,7 @@ class Record:
     energy_reason: str | None = NO_SENSOR
 
     task: str | None = None
+    score_kind: str | None = None
     score_percent: float | None = None
     score_error: float | None = None
     score_n: int | None = None

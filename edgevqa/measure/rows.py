@@ -52,6 +52,7 @@ def verdict_fields(gate: Gate, artifact: ArtifactLike, runtime: str, target: Tar
         "gate": str(verdict.status),
         "gate_reason": verdict.reason or None,
         "parity": _number(verdict.parity, "relative"),
+        "score_kind": getattr(verdict.score, "kind", None),
         "score_percent": _number(verdict.score, "percent"),
         "score_error": _number(verdict.score, "standard_error"),
         "score_n": _number(verdict.score, "count"),

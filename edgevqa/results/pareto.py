@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from edgevqa.data.score import ACCURACY
 from edgevqa.measure.record import Record
 
 COSTS: dict[str, str] = {"p90": "p90_ms", "size": "file_mb", "memory": "peak_rss_mb"}
@@ -26,6 +27,7 @@ class Group:
     Attributes:
         task: the questions that were scored (`scenes v1`); the model's name where none is known.
         scope: what the clock includes.
+        score: the kind of the score.
     """
 
     target: str
@@ -33,10 +35,12 @@ class Group:
     task: str
     scope: str
     basis: str
+    score: str = ACCURACY
 
     def __str__(self) -> str:
         words = [f"{self.task} on {self.target}", f"{self.protocol} protocol", self.basis]
-        return ", ".join(words + ([self.scope] if self.scope else []))
+        kind = [] if self.score == ACCURACY else [f"scored by {self.score}"]
+        return ", ".join(words + ([self.scope] if self.scope else []) + kind)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,14 @@ def not_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def group_of(record: Record) -> Group:
     """The group in which a record is compared."""
-    return Group(record.target, record.protocol, record.task or record.model, record.scope or "", record.basis)
+    return Group(
+        target=record.target,
+        protocol=record.protocol,
+        task=record.task or record.model,
+        scope=record.scope or "",
+        basis=record.basis,
+        score=record.score_kind or ACCURACY,
+    )
 
 
 def file_kind(record: Record) -> str:

@@ -223,7 +223,7 @@ def _axis_texts(axes: Axes, rows: Sequence[Row]) -> None:
     threads = "1 thread" if counts == [1] else f"{', '.join(map(str, counts))} threads"
     kind = "" if group.basis == "measured" else f", {group.basis}"
     axes.set_xlabel(f"p90 latency on {group.target}, {threads}{kind} (ms)")
-    axes.set_ylabel(f"Accuracy on {group.task} (%)")
+    axes.set_ylabel(f"{group.score[0].upper()}{group.score[1:]} on {group.task} (%)")
 
 
 def _label_front(figure: Figure, axes: Axes, front: Sequence[Record], records: Sequence[Record]) -> None:

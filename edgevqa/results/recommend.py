@@ -53,9 +53,10 @@ def _largest(records: Sequence[Record], chosen: Record) -> Record | None:
 
 
 def _sentence(chosen: Record, best: Record, largest: Record | None) -> str:
+    word = "right" if chosen.score_kind in (None, "accuracy") else chosen.score_kind
     size = "" if chosen.file_mb is None else f" and {chosen.file_mb:.3g} MB"
     text = (
-        f"Ship {chosen.artifact}, run in {chosen.runtime}: {score_text(chosen)} right "
+        f"Ship {chosen.artifact}, run in {chosen.runtime}: {score_text(chosen)} {word} "
         f"at p90 {_p90(chosen):.3g} ms{size} on {chosen.target}"
     )
     if chosen is best:

@@ -389,12 +389,12 @@ def probe() -> dict[str, Any]:
 
 
 def load_questions(path: str) -> tuple[dict[str, Any], int]:
-    """The stacked inputs of a `questions.npz` (labels and texts left out) and how many there are."""
+    """The stacked inputs of a `questions.npz` (labels, texts and worths left out) and how many there are."""
     import numpy
 
     try:
         with numpy.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name not in ("labels", "texts")}
+            arrays = {name: archive[name] for name in archive.files if name not in ("labels", "texts", "worth")}
     except Exception as error:
         raise RunnerError("inputs", f"cannot read the questions in {path}: {one_line(error)}") from error
     counts = {len(array) for array in arrays.values() if array.ndim}

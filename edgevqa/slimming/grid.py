@@ -73,6 +73,24 @@ def ends_first(layers: int) -> tuple[int, ...]:
     return tuple(number // 2 if number % 2 == 0 else layers - 1 - number // 2 for number in range(layers))
 
 
+def slimming_of(layers: int) -> Slimming:
+    """BST's grid for another number of layers: the same widths, and the depths that are nearest to the same fractions.
+
+    With fewer than five layers some depths fall together; then there is no triangle filter, which pairs widths with
+    depths. The decoder begins with its last layer, as that of MCAN_BST does.
+    """
+    if layers == MCAN_BST.layers:
+        return MCAN_BST
+    counts = sorted({max(1, round(depth * layers)) for depth in DEPTHS})
+    encoder = ends_first(layers)
+    return Slimming(
+        widths=WIDTHS,
+        depths=tuple(Fraction(count, layers) for count in counts),
+        layer_order={"encoder": encoder, "decoder": (*reversed(encoder[:2]), *encoder[2:])},
+        triangle=len(counts) == len(DEPTHS),
+    )
+
+
 def single_stream_bst(layers: int) -> Slimming:
     """The grid of UNITER_BST and CLIP-ViL_BST: widths, depths and filter of MCAN_BST over one list of layers.
 

@@ -93,6 +93,13 @@ def trim(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
+def targets(split: Questions, indices: np.ndarray, answers: int) -> Tensor:
+    """What the questions at `indices` are trained towards: right answers (b,), or the worth of all answers (b, A)."""
+    worth = getattr(split, "targets", None)
+    found = split.answers[indices] if worth is None else worth(indices, answers)
+    return torch.from_numpy(np.ascontiguousarray(found))
+
+
 def to_tensors(inputs: dict[str, np.ndarray], device: torch.device) -> tuple[Tensor, ...]:
     """Model inputs as tensors in the order of the model's forward."""
     return tuple(torch.from_numpy(np.ascontiguousarray(value)).to(device) for value in inputs.values())

@@ -17,7 +17,7 @@ from edgevqa.errors import InputError, UsageError
 from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import read_json, write_bytes, write_json
-from edgevqa.training.batches import Batches, Questions, to_tensors, trim
+from edgevqa.training.batches import Batches, Questions, targets, to_tensors, trim
 from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.recipe import Recipe
 from edgevqa.training.stages import Stage
@@ -172,7 +172,7 @@ def train(
     state_path = folder / f"{name}.state.pt"
     first = _begin(state_path, identity, stage, optimizers, processes, device)
     batches = Batches(split, recipe.batch, recipe.seed)
-    answers = torch.from_numpy(split.answers)
+    answers = stage.model.config.answer_count
     history_path = folder / f"{name}.history.json"
     history = read_json(history_path) if processes.first and history_path.exists() else []
     history = [entry for entry in history if entry["step"] <= first]
@@ -193,7 +193,8 @@ def train(
             indices = pieces[number]
             inputs = to_tensors(trim(split.model_inputs(indices)), device)
             share = len(indices) / batches.batch
-            loss += stage.backward(step, indices, inputs, answers[indices].to(device), share)
+            wanted = targets(split, indices, answers).to(device)
+            loss += stage.backward(step, indices, inputs, wanted, share)
         losses.append(processes.sum_gradients([*model.parameters(), *stage.extra.parameters()], loss))
         for optimizer in optimizers:
             optimizer.step()

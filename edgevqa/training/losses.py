@@ -10,10 +10,15 @@ from edgevqa.training.recipe import Loss
 
 
 def answer_loss(logits: Tensor, answers: Tensor, kind: Loss) -> Tensor:
-    """Loss of logits (B, A) against right answers (B,)."""
+    """Loss of logits (B, A) against right answers (B,), or against what all answers are worth, 0..1 (B, A).
+
+    For "softmax" the worths of a question are scaled to a sum of 1, as openvqa's `kld` does.
+    """
+    soft = answers.dim() == 2
     if kind == "softmax":
-        return functional.cross_entropy(logits, answers)
-    targets = functional.one_hot(answers, logits.shape[1]).to(logits.dtype)
+        targets = functional.normalize(answers, p=1.0, dim=1) if soft else answers
+        return functional.cross_entropy(logits, targets)
+    targets = answers if soft else functional.one_hot(answers, logits.shape[1]).to(logits.dtype)
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
 
 

@@ -142,7 +142,7 @@ def test_machines_that_differ_are_not_mixed(scenes: Checkpoint, smallest: Submod
     from edgevqa import __version__
 
     subject = Subject.of_submodel(scenes, smallest)
-    source = answers.Source("scenes", "test", None, answers.fingerprint(exam.split))
+    source = answers.Source("scenes", "test", answers.fingerprint(exam.split))
     chunk, machine = exam.indices[:2], platform.machine()
     assert len(answers._task(subject, source, chunk, machine, __version__)) == 2
     for other in ((subject, "riscv", __version__), (subject, machine, "0.0"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgevqa.data.score import VQA_ACCURACY, AnswerKey
 from edgevqa.errors import InputError
 from edgevqa.gate.compare import ScoreCheck, compare_answers, compare_score
 
@@ -103,3 +104,16 @@ def test_a_sample_never_fails_what_the_full_rule_passes(triple: tuple[list[int],
     assert sample.passed or not full.passed
     assert full.drop == pytest.approx(full.fp32_percent - full.percent)
     assert full.drop_error >= 0
+
+
+def test_answers_that_are_worth_a_part_are_compared_by_their_worth() -> None:
+    key = AnswerKey.from_rows(VQA_ACCURACY, [{0: 1.0, 1: 0.3}, {1: 0.6}, {}, {2: 0.9}])
+    ours, fp32 = np.array([1, 1, 0, 2]), np.array([0, 1, 2, 2])
+    found = compare_answers(ours, fp32, key, questions="four", limit=0.5, full=True)
+    assert found.kind == VQA_ACCURACY and "VQA accuracy" in found.reason
+    assert found.percent == pytest.approx(100 * (0.3 + 0.6 + 0.9) / 4)
+    assert found.fp32_percent == pytest.approx(100 * (1.0 + 0.6 + 0.9) / 4)
+    assert found.drop == pytest.approx(100 * 0.7 / 4)
+    assert found.drop_error == pytest.approx(100 * ((0.49 - 0.49 / 4) / 16) ** 0.5)
+    alone = compare_score(ours, key, 50.0, questions="four", limit=0.5, full=False)
+    assert alone.kind == VQA_ACCURACY and alone.drop == pytest.approx(50 - found.percent)

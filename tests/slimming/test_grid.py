@@ -8,7 +8,7 @@ import pytest
 
 from edgevqa.errors import UsageError
 from edgevqa.models.config import MCANConfig, RegionInput
-from edgevqa.slimming.grid import MCAN_BST, Slimming, bst_plan, grid, grid_pairs
+from edgevqa.slimming.grid import MCAN_BST, Slimming, bst_plan, grid, grid_pairs, slimming_of
 
 CONFIG = MCANConfig.uniform(
     hidden=16,
@@ -54,3 +54,13 @@ def test_a_depth_that_does_not_divide_the_layers_is_refused() -> None:
 
 def test_slimming_survives_json() -> None:
     assert Slimming.from_dict(MCAN_BST.to_dict()) == MCAN_BST
+
+
+@pytest.mark.parametrize("layers", range(1, 13))
+def test_any_number_of_layers_has_a_grid_with_the_full_model_last(layers: int) -> None:
+    slimming = slimming_of(layers)
+    assert all(sorted(order) == list(range(layers)) for order in slimming.layer_order.values())
+    pairs = list(grid_pairs(slimming))
+    assert pairs[-1] == (Fraction(1), layers) and pairs[0][0] == Fraction(1, 4)
+    assert len(set(pairs)) == len(pairs) and all(1 <= depth <= layers for _width, depth in pairs)
+    assert (slimming_of(6) == MCAN_BST) and len(list(grid_pairs(slimming_of(12)))) == 10

@@ -195,3 +195,16 @@ def test_grounding_is_learned_and_thrown_away(tmp_path: Path) -> None:
     student.backward(0, indices, inputs, answers)
     for place in student.chosen(0):
         assert all(weight.grad is not None for weight in student.extra["grounding"][place].parameters())
+
+
+def test_soft_targets_weigh_every_answer() -> None:
+    logits, answers = torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([2, 0, 3])
+    hard = torch.nn.functional.one_hot(answers, 4).float()
+    for kind in ("softmax", "sigmoid"):
+        assert answer_loss(logits, hard, kind).item() == pytest.approx(answer_loss(logits, answers, kind).item())
+    soft = torch.tensor([[0.0, 0.3, 1.0, 0.0], [0.6, 0.6, 0.0, 0.0], [0.0, 0.0, 0.0, 0.9]])
+    by_hand = -(soft * logits.sigmoid().log() + (1 - soft) * (1 - logits.sigmoid()).log()).sum() / 3
+    assert answer_loss(logits, soft, "sigmoid").item() == pytest.approx(by_hand.item(), rel=1e-5)
+    shares = soft / soft.sum(1, keepdim=True)
+    by_hand = -(shares * logits.log_softmax(1)).sum() / 3
+    assert answer_loss(logits, soft, "softmax").item() == pytest.approx(by_hand.item(), rel=1e-5)

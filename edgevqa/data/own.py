@@ -1,0 +1,296 @@
+"""Datasets of a user's own: a folder's questions and pictures behind the same `Dataset` as everything else."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevqa.data.dataset import UNCHANGED, Dataset, Split
+from edgevqa.data.features import BOX_NUMBERS, padded
+from edgevqa.data.folder import FEATURES, IMAGES, DataFolder, Part
+from edgevqa.data.grids import DESCRIBED, WEIGHTS_SHA256, grid_arrays, kept_grid
+from edgevqa.data.lists import answer_minimum, build_answers, list_form, read_answer_list, read_word_list
+from edgevqa.data.pictures import LazyPictures, PictureFiles, Pictures, files_digest, keep_pixels
+from edgevqa.data.preprocessing import pixels_of
+from edgevqa.data.questions import GQA, GROUPS, VQA, Question
+from edgevqa.data.score import ACCURACY, VQA_ACCURACY, AnswerKey
+from edgevqa.data.text import Vocabulary, tokenise
+from edgevqa.data.vqa_accuracy import PEOPLE, worth_of_count, worths
+from edgevqa.data.word_pieces import Words
+from edgevqa.errors import InputError, UsageError
+from edgevqa.progress import Progress, Silent
+from edgevqa.storage import cache_folder
+
+VERSION = 1
+SAMPLED, MOST_TOKENS = 64, 100
+"""Pictures whose features are looked at for their sizes, and the regions that a model has room for at most."""
+SIDE = 64
+NORMALISATION = {"mean": 0.45, "deviation": 0.25}
+QUESTION_LENGTHS: Mapping[str, int] = {VQA: 14, GQA: 29}
+"""The most tokens of a question, as the published models have them; shorter where all questions are."""
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+PICTURES = ("pixels", "features", "grid")
+"""What pictures may be given to the model as."""
+RESERVED_NAMES = ("scenes", "scenes-pixels", "easy-vqa")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What a model knows: its words, its answers, and how pictures and questions become inputs."""
+
+    vocabulary: Words
+    answers: tuple[str, ...]
+    preprocessing: dict[str, Any]
+
+
+def own_dataset(
+    path: Path,
+    *,
+    picture: str | None = None,
+    answers: Path | None = None,
+    vocabulary: Path | None = None,
+    minimum: int | None = None,
+    regions: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The dataset in a folder, see `edgevqa.data.folder`, with lists built from its training questions.
+
+    Args:
+        path: the folder.
+        picture: "pixels", "features" or "grid"; by default features where there is such a folder.
+        answers: an answer list to use instead, see `edgevqa.data.lists`.
+        vocabulary: a word list to use instead.
+        minimum: how often an answer must occur to be in the list; see `answer_minimum`.
+        regions: for how many regions of a picture the model has room; by default as many as a sample of pictures has.
+        progress: told about long work.
+
+    Raises:
+        UsageError: there is no such folder, or neither images/ nor features/ in it.
+        InputError: a file in it is broken or missing.
+    """
+    folder = DataFolder(path)
+    train = folder.parts["train"].questions
+    kind = _picture_kind(path, picture)
+    words = Vocabulary.build(question.text for question in train) if vocabulary is None else read_word_list(vocabulary)
+    if answers is None:
+        known = build_answers(train, folder.format, answer_minimum(len(train)) if minimum is None else minimum)
+    else:
+        known = read_answer_list(answers)
+    longest = max(len(tokenise(question.text)) for question in train)
+    preprocessing: dict[str, Any] = {
+        "question": {"rule": "openvqa", "length": max(1, min(longest, QUESTION_LENGTHS[folder.format]))},
+        "picture": _picture_described(folder, kind, regions, progress or Silent()),
+    }
+    files = {name: digest for part in folder.parts.values() for name, digest in folder.hashes(part.files).items()}
+    source = {"folder": str(path.resolve()), "files": files}
+    score = ACCURACY
+    if any(len(question.answers) > 1 for question in train):
+        score, preprocessing["probabilities"] = VQA_ACCURACY, "sigmoid"
+    return _dataset(folder, Lists(words, known, preprocessing), name_of(path), score, source)
+
+
+def reopen(described: Mapping[str, Any], lists: Lists, path: Path | None = None) -> Dataset:
+    """The dataset that a model was trained on, with the model's own lists.
+
+    Args:
+        described: what `Dataset.described` gave.
+        lists: the model's.
+        path: where the folder is now, when it was moved.
+
+    Raises:
+        InputError: the folder is gone, or its question files are not those of the training.
+    """
+    source = described.get("source")
+    try:
+        folder = Path(path or source["folder"])  # type: ignore[index]
+        files, name, score = dict(source["files"]), str(described["name"]), str(described["score"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        raise InputError("the checkpoint does not say where its data is; name the folder with --data") from None
+    if not folder.is_dir():
+        raise InputError(f"the data in {folder} is gone; where it was moved to is said with --data")
+    return _dataset(DataFolder(folder), lists, name, score, {"folder": str(folder.resolve()), "files": files})
+
+
+def name_of(path: Path) -> str:
+    """A name for the data in a folder: the folder's, of letters, digits, '.', '_' and '-'."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip(".-_") or "data"
+    return f"{name}-folder" if name in RESERVED_NAMES else name
+
+
+def _picture_kind(path: Path, wanted: str | None) -> str:
+    there = {kind: (path / name).is_dir() for kind, name in (("features", FEATURES), ("pixels", IMAGES))}
+    if wanted is None:
+        wanted = next((kind for kind, found in there.items() if found), None)
+        if wanted is None:
+            raise UsageError(f"{path} has neither {IMAGES}/ nor {FEATURES}/, so there are no pictures to ask about")
+    if wanted not in PICTURES:
+        raise UsageError(f"a picture cannot be given as {wanted!r}; there are {', '.join(PICTURES)}")
+    needed = FEATURES if wanted == "features" else IMAGES
+    if not (path / needed).is_dir():
+        raise UsageError(f"{path} has no folder {needed}/, which {wanted} are read from")
+    return wanted
+
+
+def _picture_described(folder: DataFolder, kind: str, regions: int | None, progress: Progress) -> dict[str, Any]:
+    """How pictures become inputs; the sizes of features are those of a sample of the training pictures."""
+    if kind == "grid":
+        return dict(DESCRIBED)
+    if kind == "pixels":
+        return {"kind": "pixels", "side": SIDE, "normalisation": NORMALISATION}
+    base, part = folder.features(progress), folder.parts["train"]
+    pictures = sorted({question.image for question in part.questions})
+    chosen = {pictures[place] for place in np.linspace(0, len(pictures) - 1, SAMPLED).astype(int).tolist()}
+    found = [base.read(base.find(image, part.split)) for image in sorted(chosen)]
+    sizes = {one.features.shape[1] for one in found}
+    if len(sizes) > 1:
+        raise InputError(
+            f"{folder.path / FEATURES} has features of several sizes: {', '.join(map(str, sorted(sizes)))}"
+        )
+    boxes = BOX_NUMBERS if all(one.boxes is not None for one in found) else 0
+    most = min(MOST_TOKENS, max(len(one.features) for one in found))
+    return {"kind": "features", "regions": regions or most, "features": sizes.pop(), "boxes": boxes}
+
+
+def _dataset(folder: DataFolder, lists: Lists, name: str, score: str, source: dict[str, Any]) -> Dataset:
+    def make_split(split: str, progress: Progress) -> Split:
+        part = folder.parts[split]
+        for file, digest in folder.hashes(part.files).items():
+            if source["files"].get(file) != digest:
+                raise InputError(f"{folder.path / file} was changed or added since the training; put the old one back")
+        return make_own_split(folder, part, f"{name}/{split}", lists, score, progress, training=split == "train")
+
+    return Dataset(
+        name=name,
+        version=VERSION,
+        seed=0,
+        vocabulary=lists.vocabulary,
+        answers=lists.answers,
+        preprocessing=lists.preprocessing,
+        card={"source": str(folder.path), "answers": list(lists.answers)},
+        question_length=int(lists.preprocessing["question"]["length"]),
+        make_split=make_split,
+        score=score,
+        source=source,
+    )
+
+
+def make_own_split(
+    folder: DataFolder, part: Part, name: str, lists: Lists, score: str, progress: Progress, *, training: bool = False
+) -> Split:
+    """The questions of a part of a folder as a split; its pictures are read when they are asked for.
+
+    Args:
+        folder: where the pictures are.
+        part: the questions.
+        name: of the split.
+        lists: the model's words, answers and preprocessing.
+        score: the kind of the score.
+        progress: told about long work.
+        training: whether questions that no answer of the list is right for are left out.
+    """
+    numbers = {answer: number for number, answer in enumerate(lists.answers)}
+    forms = _forms(lists.answers, folder.format)
+    soft = [_soft(question, forms, folder.format) for question in part.questions]
+    kept = [row for row, worth in enumerate(soft) if worth or not training]
+    questions = [part.questions[row] for row in kept]
+    if not questions:
+        raise InputError(f"no answer to a question of {name} is in the list of {len(numbers)} answers")
+    soft = [soft[row] for row in kept]
+    length = int(lists.preprocessing["question"]["length"])
+    ids = sorted({question.image for question in questions})
+    row_of = {image: row for row, image in enumerate(ids)}
+    images = open_pictures(folder, ids, part.split, lists.preprocessing["picture"], progress)
+    groups = {
+        kind: tuple(question.groups[place] for question in questions)
+        for place, kind in enumerate(GROUPS[folder.format])
+    }
+    several = score == VQA_ACCURACY
+    return Split(
+        name=name,
+        texts=tuple(question.text for question in questions),
+        tokens=np.stack([lists.vocabulary.encode(question.text, length).tokens for question in questions]),
+        answers=np.array([_best(worth) for worth in soft], np.int64),
+        types=tuple(question.groups[0] for question in questions),
+        image_index=np.array([row_of[question.image] for question in questions], np.int64),
+        images=images,
+        normalisation=lists.preprocessing["picture"].get("normalisation", UNCHANGED),
+        ids=tuple(question.id for question in questions),
+        groups=groups,
+        worth=AnswerKey.from_rows(score, _official(questions, lists.answers)) if several else None,
+        soft=AnswerKey.from_rows(score, soft) if several else None,
+    )
+
+
+def _forms(answers: Sequence[str], file_format: str) -> dict[str, int]:
+    """The form of each answer of a list, with its place; of equal ones the first."""
+    forms: dict[str, int] = {}
+    for number, answer in enumerate(answers):
+        forms.setdefault(list_form(answer, file_format), number)
+    return forms
+
+
+def _soft(question: Question, forms: Mapping[str, int], file_format: str) -> dict[int, float]:
+    """What the answers of the list are worth to a question in training: 0.3, 0.6, 0.9 or 1 for 1 to 4 people or more.
+
+    People's answers are always normalised here, as those of the list are.
+    """
+    given = [list_form(answer, file_format) for answer in question.answers]
+    people = PEOPLE if len(given) == 1 else len(given)
+    counts = Counter(given * PEOPLE if len(given) == 1 else given)
+    return {forms[text]: worth_of_count(count, people) for text, count in counts.items() if text in forms}
+
+
+def _official(questions: Sequence[Question], answers: Sequence[str]) -> list[dict[int, float]]:
+    """What each answer of the list scores for each question, by the published rule."""
+    places: dict[Callable[[str], str], dict[str, list[int]]] = {}
+    rows = []
+    for question in questions:
+        row: dict[int, float] = {}
+        if question.answers:
+            form, known = worths(question.answers)
+            if form not in places:
+                by_text: dict[str, list[int]] = {}
+                for number, answer in enumerate(answers):
+                    by_text.setdefault(form(answer), []).append(number)
+                places[form] = by_text
+            row = {place: worth for text, worth in known.items() for place in places[form].get(text, ())}
+        rows.append(row)
+    return rows
+
+
+def _best(worth: Mapping[int, float]) -> int:
+    """The answer that is worth most, the first of the list among equals; -1 when none is worth anything."""
+    return min(worth, key=lambda place: (-worth[place], place), default=-1)
+
+
+def open_pictures(
+    folder: DataFolder, ids: Sequence[str], split: str, described: Mapping[str, Any], progress: Progress
+) -> Mapping[str, np.ndarray] | Pictures:
+    """The pictures of these ids as a model takes them; raises InputError when one is missing.
+
+    Features are read when they are asked for: here it is only seen that they are there.
+    """
+    if described["kind"] == "features":
+        base = folder.features(progress)
+        places = [base.find(image, split) for image in ids]
+
+        def identify() -> str:
+            files = base.files()
+            return files_digest(files or places, "features" + "\n".join(ids if files else ()))  # type: ignore[arg-type]
+
+        return LazyPictures(places, lambda place: padded(base.read(place), described, str(place)), identify)
+    side = int(described["side"])
+    found = PictureFiles(folder.path / IMAGES, PICTURE_SUFFIXES)
+    files = [found.find(image, split) for image in ids]
+    if described["kind"] == "grid":
+        return LazyPictures(
+            files, lambda path: grid_arrays(kept_grid(path)), lambda: files_digest(files, WEIGHTS_SHA256)
+        )
+    cache = cache_folder() / "data" / "own" / files_digest(files, f"pixels {side}")
+    return {"image": keep_pixels(cache, files, lambda path: pixels_of(path, side), side, progress)}
