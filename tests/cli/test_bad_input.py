@@ -116,10 +116,10 @@ def test_training_on_a_gpu_that_is_not_there(empty: Empty) -> None:
 
 
 def test_training_into_a_folder_of_something_else(empty: Empty) -> None:
-    Path("scenes").mkdir()
-    Path("scenes/holiday.jpg").write_bytes(b"precious")
-    says(call("train", "scenes"), 2, "scenes holds something that is no checkpoint; it is not replaced")
-    assert empty() == ["scenes", "scenes/holiday.jpg"]
+    Path("my-scenes").mkdir()
+    Path("my-scenes/holiday.jpg").write_bytes(b"precious")
+    says(call("train", "scenes"), 2, "my-scenes holds something that is no checkpoint; it is not replaced")
+    assert empty() == ["my-scenes", "my-scenes/holiday.jpg"]
 
 
 def broken_checkpoint(folder: Path, kind: str) -> str:
