@@ -116,7 +116,7 @@ def test_evaluate_scores_on_a_sample_of_the_test_split_and_remembers(
 def test_evaluate_scores_a_checkpoint_without_any_file(tmp_path: Path, program: Program, few_scenes: Path) -> None:
     options = ("evaluate", "--runtime", "torch", "--split", "validation", "--scheduler", "none")
     cache = {"EDGEVQA_CACHE": str(few_scenes)}
-    (row,) = program.json(*options, "--width", "1/4", "--depth", 2, cwd=tmp_path, **cache)
+    (row,) = program.json(*options, "--width", "1/4", "--depth", 2, cwd=tmp_path, **cache)["submodels"]
     assert (row["model"], row["submodel"], row["runtime"]) == ("scenes", "w0.25-d2", "torch")
     assert row["score"]["questions"] == "scenes/validation" and 0 < row["score"]["percent"] <= 100
     people = program(*options, "--questions", 20, cwd=tmp_path, **cache)
@@ -132,7 +132,7 @@ def test_a_file_with_fewer_words_is_scored_by_the_checkpoint_beside_it(
     made = program("export", "--width", "1/4", "--depth", 1, "--format", "onnx", "--vocabulary", "words.txt",
                    cwd=tmp_path, **cache)  # fmt: skip
     assert made.returncode == 0 and "words stay; " in made.stderr, made.stderr
-    (row,) = program.json("evaluate", "--questions", 40, cwd=tmp_path, **cache)
+    (row,) = program.json("evaluate", "--questions", 40, cwd=tmp_path, **cache)["verdicts"]
     assert row["artifact"].startswith("scenes-") and row["status"] == "passed" and row["score"]["count"] == 40
     assert row["score"]["percent"] == pytest.approx(row["score"]["fp32_percent"])
 

@@ -46,7 +46,7 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, program: Program, cache: dic
     data.rename(tmp_path / "moved")
     refused = program("evaluate", cwd=tmp_path, **cache)
     says(refused, 2, "is gone; where it was moved to is said with --data")
-    scored = program.json("evaluate", "--data", "moved", cwd=tmp_path, **cache)
+    scored = program.json("evaluate", "--data", "moved", cwd=tmp_path, **cache)["verdicts"]
     assert len(scored) == len(exported)
     for entry in scored:
         score = entry["score"]
@@ -56,6 +56,11 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, program: Program, cache: dic
             assert score["percent"] == pytest.approx(score["fp32_percent"])
             assert score["percent"] == pytest.approx(made.scores["w0.25-d1"], abs=1e-3)
             assert entry["status"] == "passed"
+
+    in_torch = ("--runtime", "torch", "--model", "mine", "--width", "1/4", "--depth", 1, "--scheduler", "none")
+    found = program.json("evaluate", *in_torch, "--data", "moved", cwd=tmp_path, **cache)["submodels"]
+    assert found[0]["score"]["kind"] == kind
+    assert found[0]["score"]["percent"] == pytest.approx(made.scores["w0.25-d1"], abs=1e-3)
 
     picture = next((tmp_path / "moved" / "images").rglob("*.png"))
     artifact = Path(exported[0]["folder"])
@@ -105,7 +110,7 @@ def test_from_a_folder_to_an_answer(tmp_path: Path, program: Program, cache: dic
         (("--data", "data", "--picture", "features"), "has no folder features/"),
         (("--data", "data", "--hidden", 20), "8 heads do not go with a hidden size of 20"),
         (("--data", "data", "--heads", 6, "--hidden", 60), "6 heads do not go with"),
-        (("--data", "data", "--out", "no name!"), "does not end in a name"),
+        (("--data", "data", "--out", "no name!"), "should be a name of letters"),
         (("--data", "data", "--answers", "data/none.json"), "none.json does not exist"),
     ],
 )
