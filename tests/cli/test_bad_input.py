@@ -118,7 +118,7 @@ def test_training_on_a_gpu_that_is_not_there(empty: Empty) -> None:
 def test_training_into_a_folder_of_something_else(empty: Empty) -> None:
     Path("scenes").mkdir()
     Path("scenes/holiday.jpg").write_bytes(b"precious")
-    says(call("train", "scenes"), 2, "scenes holds something that is no checkpoint; it is not replaced")
+    says(call("train", "scenes", "--out", "scenes"), 2, "scenes holds something that is no checkpoint; it is not")
     assert empty() == ["scenes", "scenes/holiday.jpg"]
 
 
