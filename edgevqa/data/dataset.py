@@ -128,8 +128,13 @@ class Split:
 
 
 def normalise(image: np.ndarray, normalisation: Mapping[str, Any]) -> np.ndarray:
-    """uint8 pixels (b, 3, H, W) to float32: (x / 255 - mean) / deviation, of all channels alike or of each."""
+    """uint8 pixels (b, 3, H, W) to float32: (x / 255 - mean) / deviation, of all channels alike or of each.
+
+    Raises ZeroDivisionError for a deviation of 0.
+    """
     mean, deviation = (np.asarray(normalisation[name], np.float64).reshape(-1, 1, 1) for name in ("mean", "deviation"))
+    if not deviation.all():
+        raise ZeroDivisionError("a deviation is 0")
     scale = (1.0 / (255.0 * deviation)).astype(np.float32)
     return np.asarray(image.astype(np.float32) * scale - (mean / deviation).astype(np.float32))
 

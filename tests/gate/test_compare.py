@@ -117,3 +117,12 @@ def test_answers_that_are_worth_a_part_are_compared_by_their_worth() -> None:
     assert found.drop_error == pytest.approx(100 * ((0.49 - 0.49 / 4) / 16) ** 0.5)
     alone = compare_score(ours, key, 50.0, questions="four", limit=0.5, full=False)
     assert alone.kind == VQA_ACCURACY and alone.drop == pytest.approx(50 - found.percent)
+
+
+def test_near_ties_count_for_what_their_answers_are_worth() -> None:
+    key = AnswerKey.from_rows(VQA_ACCURACY, [{0: 1.0, 1: 0.3}, {0: 0.6}, {0: 0.9}])
+    fp32, artifact = np.array([0, 0, 0]), np.array([1, 1, 0])
+    for ties, allowed in (([True, True, False], 1.3), ([True, False, False], 0.7), ([False, False, True], 0.0)):
+        found = compare_answers(artifact, fp32, key, questions="q", limit=0.0, full=True, near_ties=np.array(ties))
+        assert found.near_ties == pytest.approx(allowed) and found.drop == pytest.approx(130 / 3)
+        assert found.passed == (allowed == 1.3) and found.kind == VQA_ACCURACY
