@@ -129,12 +129,11 @@ def _cells(row: Row) -> list[str]:
     from rich.markup import escape
 
     from edgevqa.results.pareto import COSTS, file_kind
+    from edgevqa.results.recommend import score_text
 
     record = row.record
-    score = "-" if record.score_percent is None else f"{record.score_percent:.1f}"
-    error = "" if record.score_error is None else f" ± {record.score_error:.1f}"
     threads = f" x{record.threads}" if record.threads > 1 else ""
-    cells = [record.submodel, file_kind(record), record.runtime + threads, score + error]
+    cells = [record.submodel, file_kind(record), record.runtime + threads, score_text(record).removesuffix(" %")]
     for front, field in COSTS.items():
         value = getattr(record, field)
         cells.append(("-" if value is None else f"{value:.3g}") + (STAR if front in row.fronts else " "))

@@ -16,6 +16,7 @@ class Recommendation:
     The rule: of all files whose score lies within one standard error of the best score, the fastest. A
     smaller difference in score cannot be told from chance with the questions at hand, one in latency can (the
     rule of one standard error, Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3).
+    Near 100 % the standard error vanishes although chance does not; one question counts as the least difference.
 
     Attributes:
         record: the file to ship.
@@ -36,11 +37,16 @@ def recommend(rows: Sequence[Row]) -> Recommendation | None:
     if not counted:
         return None
     best = max(counted, key=lambda record: (_score(record), -_p90(record)))
-    least = _score(best) - (best.score_error or 0.0)
+    least = _score(best) - max(best.score_error or 0.0, _one_question(best)) - 1e-9
     near = [record for record in counted if _score(record) >= least]
     chosen = min(near, key=lambda record: (_p90(record), -_score(record), record.file_mb or 0.0))
     largest = _largest(counted, chosen)
     return Recommendation(chosen, best, largest, _sentence(chosen, best, largest))
+
+
+def _one_question(record: Record) -> float:
+    """What one of the questions counts in percent points; 0 where their number is unknown."""
+    return 100.0 / record.score_n if record.score_n else 0.0
 
 
 def _largest(records: Sequence[Record], chosen: Record) -> Record | None:
@@ -62,7 +68,8 @@ def _sentence(chosen: Record, best: Record, largest: Record | None) -> str:
     if chosen is best:
         text += ", the best score of all"
     else:
-        text += f", the fastest file within one standard error of the best score ({score_text(best)})"
+        width = "one question" if (best.score_error or 0.0) < _one_question(best) else "one standard error"
+        text += f", the fastest file within {width} of the best score ({score_text(best)})"
     if largest is None or largest is chosen:
         return text + "."
     faster = _times(_p90(largest) / _p90(chosen), "faster", "slower") if _p90(chosen) > 0 else ""
@@ -78,8 +85,9 @@ def score_text(record: Record) -> str:
     """A score for people, with its standard error where it is known: `97.1 ± 0.5 %`."""
     if record.score_percent is None:
         return "-"
-    error = "" if record.score_error is None else f" ± {record.score_error:.1f}"
-    return f"{record.score_percent:.1f}{error} %"
+    digits = 1 if record.score_error is None or record.score_error >= 0.1 else 2
+    error = "" if record.score_error is None else f" ± {record.score_error:.{digits}f}"
+    return f"{record.score_percent:.{digits}f}{error} %"
 
 
 def _times(ratio: float, more: str, less: str) -> str:

@@ -167,6 +167,18 @@ def test_the_fastest_within_one_standard_error_of_the_best_is_shipped(make_recor
     )
 
 
+def test_near_one_hundred_percent_a_single_question_makes_no_difference(make_record) -> None:
+    full = make_record(score_percent=100.0, score_error=0.0, score_n=8000, p90_ms=8.0)
+    for percent, chosen in ((99.9875, "half"), (99.975, "w1-d6")):
+        rows = {"submodel": "half", "artifact": "artifacts/half", "artifact_sha256": "2" * 64, "p90_ms": 2.0}
+        half = make_record(**rows, score_percent=percent, score_error=0.0125, score_n=8000)
+        found = recommend(pareto([dataclasses.replace(full, submodel="w1-d6"), half]))
+        assert found is not None and found.record.submodel == chosen
+        if chosen == "half":
+            assert "99.99 ± 0.01 % right" in found.sentence
+            assert "within one question of the best score (100.00 ± 0.00 %)" in found.sentence
+
+
 def test_the_comparison_stays_in_the_runtime_and_admits_what_is_slower(make_record) -> None:
     rows = pareto(
         [
