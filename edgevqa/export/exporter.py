@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import contextlib
 import os
 import shlex
 import sys
@@ -296,6 +297,13 @@ def export_submodel(
         return [load_artifact(job.folder, verify=False) for job in jobs]
     finally:
         progress.finish()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what a killed export left in a submodel's folder, unless another one works there now."""
+    if any(folder.glob(TEMPORARY_PREFIX + "*")):
+        with contextlib.suppress(EnvironmentFailure), folder_lock(folder, "export"):
+            remove_leftovers(folder)
 
 
 def _export(

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from edgevqa import errors
 from edgevqa.errors import EdgeVQAError, EnvironmentFailure
-from edgevqa.export.exporter import plan_jobs, share_reference, this_command
+from edgevqa.export.exporter import plan_jobs, remove_abandoned, share_reference, this_command
 from edgevqa.export.manifest import Artifact, load_artifact
 from edgevqa.export.quantize import choose_schemes
 from edgevqa.export.reference import calibration_inputs, check_inputs
@@ -165,6 +165,9 @@ def export_many(
     try:
         missing = [plan for plan in plans if any(job.current() is None for job in jobs[plan.name])]
         progress.step("already there", total - sum(len(jobs[plan.name]) for plan in missing))
+        for plan in plans:
+            if plan not in missing:  # killed between its last file and its own tidying
+                remove_abandoned(jobs[plan.name][0].folder.parent)
         if missing:
             share_reference(checkpoint, out)
             missing.sort(key=lambda plan: jobs[plan.name][0].known["macs"], reverse=True)
