@@ -23,7 +23,6 @@ class TextEmbedding(nn.Module):
 
     def __init__(self, config: SingleStreamConfig) -> None:
         super().__init__()
-        self.length = config.question_length
         self.words = nn.Embedding(config.vocabulary_size, config.hidden)
         self.positions = nn.Embedding(config.positions, config.hidden)
         self.types = nn.Embedding(config.types, config.hidden)
@@ -31,7 +30,7 @@ class TextEmbedding(nn.Module):
 
     def forward(self, question: Tensor) -> Tensor:
         """Map word numbers (B, T) to (B, T, hidden)."""
-        places = self.positions.weight[: self.length] + self.types.weight[0]
+        places = self.positions.weight[: question.shape[1]] + self.types.weight[0]
         result: Tensor = self.norm(self.words(question) + places)
         return result
 

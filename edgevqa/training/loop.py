@@ -9,18 +9,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from edgevqa.errors import InputError, UsageError
-from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.storage import read_json, write_bytes, write_json
 from edgevqa.training.batches import Batches, Questions, targets, to_tensors, trim
 from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.recipe import Recipe
 from edgevqa.training.stages import Stage
+
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
 Evaluate = Callable[[int], str]
 """Called at milestones with the steps done; returns a line for the log."""
@@ -104,7 +107,7 @@ def _begin(
     return step
 
 
-def make_optimizers(model: MCAN, extra: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Network, extra: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """The optimizers of a recipe: AdamW with BST's betas and eps, and Muon for the layers' matrices if asked."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

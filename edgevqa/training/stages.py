@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +12,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from edgevqa.models.config import MCANConfig
+from edgevqa.errors import UsageError
+from edgevqa.models.families import ModelConfig, build
 from edgevqa.models.mcan import MCAN
 from edgevqa.slimming.plan import SubmodelPlan
 from edgevqa.slimming.rules import slice_config
 from edgevqa.slimming.slicer import views
 from edgevqa.training.losses import answer_loss, teacher_loss
 from edgevqa.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
 GROUNDED_LAYERS = {1: (0, 1), 3: (2,)}
 """Decoder layer -> the bits of the grounding that its states must tell; early ones, so that later layers can use it."""
@@ -27,7 +31,7 @@ GROUNDED_LAYERS = {1: (0, 1), 3: (2,)}
 class Stage(Protocol):
     """One kind of training: a model whose gradients `backward` fills."""
 
-    model: MCAN
+    model: Network
     extra: nn.ModuleDict
     """What is trained beside the model and thrown away."""
 
@@ -45,11 +49,13 @@ class Grounding:
         models: the models whose states are read, each by layers of its own.
     """
 
-    def __init__(self, grounding: np.ndarray, models: Sequence[MCAN]) -> None:
+    def __init__(self, grounding: np.ndarray, models: Sequence[Network]) -> None:
         self._grounding = torch.from_numpy(grounding)
         self._states: dict[int, Tensor] = {}
         self.readers = nn.ModuleList()
         for model in models:
+            if not isinstance(model, MCAN):
+                raise UsageError("grounding is read from MCAN's decoder; for another family set the recipe's to 0")
             readers = nn.ModuleDict()
             for place, bits in GROUNDED_LAYERS.items():
                 readers[str(place)] = nn.Linear(model.config.hidden, len(bits))
@@ -81,7 +87,7 @@ class OnAnswers:
         grounding: uint8 (n, R), see `Grounding`; None for data without.
     """
 
-    def __init__(self, model: MCAN, recipe: Recipe, grounding: np.ndarray | None = None) -> None:
+    def __init__(self, model: Network, recipe: Recipe, grounding: np.ndarray | None = None) -> None:
         self.model = model
         self.recipe = recipe
         self.extra = nn.ModuleDict()
@@ -123,8 +129,8 @@ class SelfDistillation:
 
     def __init__(
         self,
-        model: MCAN,
-        teacher: MCAN,
+        model: Network,
+        teacher: Network,
         plans: Sequence[SubmodelPlan],
         recipe: Recipe,
         questions: int,
@@ -185,12 +191,12 @@ def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision)
 
 
-def _skeleton(config: MCANConfig) -> MCAN:
+def _skeleton(config: ModelConfig) -> Network:
     """A model in training mode whose own weights take no memory: every call is given views."""
     with torch.device("meta"):
-        return MCAN(config).train()
+        return build(config).train()
 
 
-def copy_weights(source: Mapping[str, Tensor], model: MCAN) -> None:
+def copy_weights(source: Mapping[str, Tensor], model: Network) -> None:
     """Set a model's weights to copies of others of the same names and shapes."""
     model.load_state_dict({name: tensor.detach().clone() for name, tensor in source.items()})
