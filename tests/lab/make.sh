@@ -25,7 +25,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get > /dev/null || give_up "there is no apt-get to install ${missing[*]}"
   echo "Installing ${missing[*]} for the simulated devices."
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } > "$lab/apt.log" 2>&1 \
+  { timeout 300 apt-get update -qq && timeout 600 apt-get install -y -qq --no-install-recommends "${missing[@]}"; } > "$lab/apt.log" 2>&1 \
     || give_up "apt-get cannot install ${missing[*]}, see $lab/apt.log"
 fi
 unshare --mount true 2> /dev/null || give_up "mounts are refused here"
@@ -43,7 +43,7 @@ for device in "${devices[@]}"; do
   echo "Building the simulated $device, half a minute at most."
   rm -rf "$folder"
   mkdir -p "$folder"
-  if ! "$script" build "$folder" "${device#*-}" > "$folder/build.log" 2>&1; then
+  if ! timeout 900 "$script" build "$folder" "${device#*-}" > "$folder/build.log" 2>&1; then
     give_up "$device cannot be built, see $folder/build.log"
   fi
   echo "$stamp" > "$folder/stamp"
