@@ -144,7 +144,10 @@ def _unpack(transport: Transport, target: Target, runtime: str, wheels: Sequence
     if done.exit_code != 0 or start < 0:
         said = last_line(done.stderr) or f"exit code {done.exit_code}"
         raise DeviceError(f"{target.name}: {said}")
-    return json.loads(done.stdout[start + len(unpack.MARK) :])
+    try:
+        return json.JSONDecoder().raw_decode(done.stdout, start + len(unpack.MARK))[0]
+    except ValueError:
+        raise DeviceError(f"{target.name} did not say what it holds; its output was cut, try again") from None
 
 
 def set_up(

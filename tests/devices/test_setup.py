@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevqa.devices import Target, open_transport, unpack
+from edgevqa.devices import Target, open_transport, setup, unpack
 from edgevqa.devices.jobs import probe, run_logits
+from edgevqa.devices.mock import Answer, MockTransport
 from edgevqa.devices.setup import check_fits, clean, set_up
 from edgevqa.errors import DeviceError, EnvironmentFailure, UsageError
 from tests.lab.devices import Board
@@ -48,6 +49,16 @@ def test_only_devices_are_set_up() -> None:
         clean(here)
     with pytest.raises(UsageError, match="unknown runtime 'onnx'"):
         set_up(BOARD, ["onnx"])
+
+
+def test_what_a_device_says_is_held_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output that was cut behind the mark is no traceback."""
+    monkeypatch.setattr(setup, "probe", lambda *_: FOUND)
+    monkeypatch.setattr(setup, "find_wheels", lambda *_: [])
+    board = MockTransport(lambda _call: Answer(stdout=f'welcome\n{unpack.MARK}[["onnxrunt'))
+    with pytest.raises(DeviceError, match="board did not say what it holds; its output was cut, try again"):
+        set_up(BOARD, ["onnxruntime"], transport=board)
+    assert len(board.calls) == 1
 
 
 def unpacked(folder: Path, *more: str, cwd: Path) -> subprocess.CompletedProcess[str]:
