@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,12 +36,26 @@ REFERENCE_BYTES = 32 << 20
 """Large features are kept of fewer questions: they are copied to every device."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """Weights that a teacher starts from.
+
+    Args:
+        what: they are, for the card; a run that was begun from others is not gone on with.
+        give: sets the weights of a model that has its fresh ones.
+    """
+
+    what: str
+    give: Callable[[MCAN], None]
+
+
 def make_checkpoint(
     dataset: Dataset,
     preset: Preset,
     out: Path,
     *,
     slimming: Slimming = MCAN_BST,
+    start: Start | None = None,
     device: torch.device | None = None,
     processes: Processes = ALONE,
     milestones: Milestones | None = None,
@@ -54,6 +70,7 @@ def make_checkpoint(
         preset: sizes and recipes.
         out: the checkpoint folder, whose name is the model's; `<out>.training` keeps the state of the run.
         slimming: the grid to train.
+        start: what the teacher starts from; fresh weights by default.
         device: where to train; the CPU by default.
         processes: this process among those of the run, see `edgevqa.training.processes.joined`.
         milestones: how often to save, tell and evaluate.
@@ -78,7 +95,7 @@ def make_checkpoint(
     plans = grid(config, slimming)
     with folder_lock(work, "training") if processes.first else contextlib.nullcontext():
         if processes.first:
-            _check_data(work / "data.json", dataset, slimming)
+            _check_data(work / "data.json", dataset, slimming, start)
         with processes.leader_first():
             questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
@@ -92,6 +109,8 @@ def make_checkpoint(
 
         teacher = MCAN(config)
         initialise(teacher, preset.teacher.seed)
+        if start is not None:
+            start.give(teacher)
         evaluate: Evaluate = lambda step: scores_of(teacher=teacher)  # noqa: E731
         on_answers = OnAnswers(teacher, preset.teacher, questions.grounding)
         weights = train(
@@ -113,7 +132,7 @@ def make_checkpoint(
             return None
         student.cpu()
         copy_weights(weights, student)
-        return _finish(dataset, preset, out, slimming, student, command, progress)
+        return _finish(dataset, preset, out, slimming, start, student, command, progress)
 
 
 def _name_of(out: Path) -> str:
@@ -124,17 +143,29 @@ def _name_of(out: Path) -> str:
     return name
 
 
-def _check_data(path: Path, dataset: Dataset, slimming: Slimming) -> None:
-    """Note what a run trains on; raise UsageError when it was begun on something else."""
-    data = {"dataset": dataset.described, "slimming": slimming.to_dict()}
+def _check_data(path: Path, dataset: Dataset, slimming: Slimming, start: Start | None) -> None:
+    """Note what a run trains on and from; raise UsageError when it was begun on something else."""
+    data: dict[str, Any] = {"dataset": dataset.described, "slimming": slimming.to_dict()}
+    if start is not None:
+        data["start"] = start.what
     if not path.exists():
         write_json(path, data)
     elif read_json(path) != data:
-        raise UsageError(f"{path.parent} is of a run on other data or another grid; choose another --out folder")
+        raise UsageError(
+            f"{path.parent} is of a run on other data or another grid, or from another start; choose another --out "
+            "folder"
+        )
 
 
 def _finish(
-    dataset: Dataset, preset: Preset, out: Path, slimming: Slimming, student: MCAN, command: str, progress: Progress
+    dataset: Dataset,
+    preset: Preset,
+    out: Path,
+    slimming: Slimming,
+    start: Start | None,
+    student: MCAN,
+    command: str,
+    progress: Progress,
 ) -> Checkpoint:
     """Score every submodel on the full test split and write the folder."""
     test = dataset.split("test", progress)
@@ -166,6 +197,7 @@ def _finish(
             "teacher": preset.teacher.to_dict(),
             "student": preset.student.to_dict(),
             "torch": torch.__version__.partition("+")[0],
+            **({} if start is None else {"start": start.what}),
         },
     )
     # Evenly spread over the test split, so that every family and many pictures are among them.
@@ -197,13 +229,14 @@ def write_card(
     dataset, training = checkpoint.dataset or {}, checkpoint.training
     teacher, student = training["teacher"], training["student"]
     kind = checkpoint.score_kind
+    begun = f"that starts from {training['start']}, " if "start" in training else ""
     lines = [
         f"# {checkpoint.name}",
         "",
         f"A slimmable MCAN (BST's grid of {len(checkpoint.scores)} submodels), trained on the dataset "
         f"`{dataset.get('name')}` version {dataset.get('version')}, seed {dataset.get('seed')}.",
         "",
-        f"Made by `{training['command']}` with PyTorch {training['torch']}: a teacher on the answers "
+        f"Made by `{training['command']}` with PyTorch {training['torch']}: a teacher {begun}on the answers "
         f"({teacher['steps']} steps of {teacher['batch']} questions, seed {teacher['seed']}), then sandwich "
         f"self-distillation ({student['steps']} steps, K = {student['submodels']}, seed {student['seed']}). "
         f"Optimizer {teacher['optimizer']}, grounding {teacher['grounding']:g} and {student['grounding']:g}.",

@@ -26,6 +26,7 @@ class Preset:
         student: recipe of the self-distillation.
         heads: of every attention of the full model.
         layers: over the question, and as many over the picture.
+        norm: the kind of LayerNorm, one of `edgevqa.models.config.NORMS`.
     """
 
     image: RegionInput | PixelInput
@@ -37,6 +38,7 @@ class Preset:
     student: Recipe
     heads: int = 8
     layers: int = 6
+    norm: str = "standard"
 
     def config(self, dataset: Dataset) -> MCANConfig:
         """The sizes of the full model for a dataset's vocabularies."""
@@ -51,6 +53,7 @@ class Preset:
             word_size=self.word_size,
             lstm_size=self.lstm_size,
             dropout=self.dropout,
+            norm=self.norm,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgevqa.training.batches import Questions, to_tensors
+from edgevqa.training.batches import Questions, to_tensors, trim
 
 if TYPE_CHECKING:
     from edgevqa.models.families import Network
@@ -21,6 +21,6 @@ def predict(model: Network, split: Questions, *, indices: np.ndarray | None = No
     logits = []
     with torch.inference_mode():
         for start in range(0, len(indices), batch):
-            inputs = to_tensors(split.model_inputs(indices[start : start + batch]), device)
+            inputs = to_tensors(trim(split.model_inputs(indices[start : start + batch])), device)
             logits.append(model(*inputs).float().cpu().numpy())
     return np.concatenate(logits)

@@ -68,10 +68,10 @@ class Grounding:
 
     def loss(self, model: int, indices: np.ndarray) -> Tensor:
         """Of the model at this place, which was called last, on the questions at `indices`; summed over the layers."""
-        fits = self._grounding[indices]
         losses = []
         for place, bits in GROUNDED_LAYERS.items():
             states = self._states.pop(place)
+            fits = self._grounding[indices, : states.shape[1]]  # none has the regions behind
             read = self.readers[model][str(place)](states.float())  # type: ignore[index]
             wanted = torch.stack([fits >> bit & 1 for bit in bits], dim=-1).to(read)
             losses.append(functional.binary_cross_entropy_with_logits(read, wanted))

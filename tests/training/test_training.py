@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from edgevqa.data.text import question_mask, region_mask
 from edgevqa.errors import InputError, UsageError
 from edgevqa.models.config import MCANConfig, RegionInput
 from edgevqa.models.initialisation import initialise
 from edgevqa.models.mcan import MCAN
 from edgevqa.slimming.grid import MCAN_BST, grid
 from edgevqa.slimming.slicer import slice_model
+from edgevqa.training.batches import to_tensors, trim
 from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Milestones, train
 from edgevqa.training.losses import answer_loss, teacher_loss
@@ -208,3 +211,27 @@ def test_soft_targets_weigh_every_answer() -> None:
     shares = soft / soft.sum(1, keepdim=True)
     by_hand = -(shares * logits.log_softmax(1)).sum() / 3
     assert answer_loss(logits, soft, "softmax").item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_columns_that_all_questions_hide_are_left_out_and_change_nothing() -> None:
+    config = replace(CONFIG, image=RegionInput(5, 4, box_size=2), question_length=6, dropout=0.0)
+    padded = MCAN(config).eval()
+    generator = np.random.default_rng(1)
+    tokens = generator.integers(3, 9, (3, 6)).astype(np.int32)
+    tokens[:, 4:] = 0
+    counts = np.array([2, 3, 1])
+    inputs = {
+        "question": tokens,
+        "question_mask": question_mask(tokens),
+        "regions": generator.normal(size=(3, 5, 4)).astype(np.float32),
+        "region_mask": region_mask(counts, 5),
+        "boxes": generator.normal(size=(3, 5, 2)).astype(np.float32),
+    }
+    short = trim(inputs)
+    assert {name: value.shape for name, value in short.items()} == {
+        "question": (3, 4), "question_mask": (3, 1, 1, 4), "regions": (3, 3, 4), "region_mask": (3, 1, 1, 3),
+        "boxes": (3, 3, 2),
+    }  # fmt: skip
+    with torch.no_grad():
+        whole, trimmed = (padded(*to_tensors(values, torch.device("cpu"))) for values in (inputs, short))
+    assert torch.allclose(whole, trimmed, atol=1e-6) and whole.std() > 0.01
