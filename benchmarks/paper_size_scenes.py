@@ -25,6 +25,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ from edgevqa.storage import new_folder
 from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Milestones
 from edgevqa.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
 SCENES = {"train": 5000, "val": 40, "test": 125}
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -133,7 +137,7 @@ def paper_preset(teacher_steps: int, student_steps: int) -> Preset:
         dropout=0.0,
         teacher=teacher,
         student=replace(teacher, steps=student_steps, warmup=student_steps // 10),
-        norm="unbiased",
+        sizes={"norm": "unbiased"},
     )
 
 
@@ -182,13 +186,15 @@ def main() -> None:
     small = bundled.full_model()
     assert isinstance(small, MCAN)
 
-    def give(model: MCAN) -> None:
+    def give(model: Network) -> None:
+        assert isinstance(model, MCAN)
         widen(small, model)
         disturb(model, options.noise, 0)
 
     validation = dataset.split("validation")
     if options.probe:
-        config: MCANConfig = preset.config(dataset)
+        config = preset.config(dataset)
+        assert isinstance(config, MCANConfig)
         model = MCAN(config)
         widen(small, model)
         print(f"padding to {REGIONS} regions changes logits by {padding_changes(model, validation):.1e} of their range")

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from edgevqa.checkpoints.native import Checkpoint
-from edgevqa.data.dataset import Dataset, Split, load_dataset, reworded
+from edgevqa.data.dataset import Dataset, Split, load_dataset
+from edgevqa.data.forms import taken
 from edgevqa.errors import InputError
 from edgevqa.progress import Progress
 
@@ -56,7 +57,8 @@ class DataOf:
             InputError: see `dataset`.
             UsageError: there is no such split.
         """
-        return reworded(self.dataset.split(name, progress), self.dataset.vocabulary, self.checkpoint.vocabulary)
+        split, own = self.dataset.split(name, progress), self.dataset.vocabulary
+        return taken(split, own, self.checkpoint.vocabulary, self.checkpoint.preprocessing)
 
     @property
     def named(self) -> bool:

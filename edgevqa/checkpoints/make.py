@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from edgevqa.data.dataset import Dataset
 from edgevqa.data.floors import Floors, floors
 from edgevqa.data.score import ACCURACY, SCORE_WORDS, by_group, score_of
 from edgevqa.errors import UsageError
+from edgevqa.models.families import FAMILIES, build
 from edgevqa.models.initialisation import initialise
-from edgevqa.models.mcan import MCAN
 from edgevqa.progress import Progress, Silent
 from edgevqa.slimming.counting import count
 from edgevqa.slimming.grid import MCAN_BST, Slimming, grid
@@ -30,6 +30,9 @@ from edgevqa.training.evaluation import predict
 from edgevqa.training.loop import Evaluate, Milestones, train
 from edgevqa.training.processes import ALONE, Processes
 from edgevqa.training.stages import OnAnswers, SelfDistillation, copy_weights
+
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
 
 REFERENCE_QUESTIONS, FEWEST_REFERENCE_QUESTIONS = 128, 32
 REFERENCE_BYTES = 32 << 20
@@ -46,7 +49,7 @@ class Start:
     """
 
     what: str
-    give: Callable[[MCAN], None]
+    give: Callable[[Network], None]
 
 
 def make_checkpoint(
@@ -99,7 +102,7 @@ def make_checkpoint(
         with processes.leader_first():
             questions, validation = dataset.split("train", progress), dataset.split("validation", progress)
 
-        def scores_of(**models: MCAN) -> str:
+        def scores_of(**models: Network) -> str:
             scores = {
                 name: validation.key.score(predict(model, validation).argmax(1)).percent
                 for name, model in models.items()
@@ -107,7 +110,7 @@ def make_checkpoint(
             shown = ", ".join(f"{name} {score:.2f} %" for name, score in scores.items())
             return f"{'right' if dataset.score == ACCURACY else dataset.score} on the validation split: {shown}"
 
-        teacher = MCAN(config)
+        teacher = build(config)
         initialise(teacher, preset.teacher.seed)
         if start is not None:
             start.give(teacher)
@@ -117,7 +120,7 @@ def make_checkpoint(
             on_answers, preset.teacher, questions, work, name="teacher", device=device, processes=processes,
             milestones=milestones, evaluate=evaluate, tell=tell, progress=progress,
         )  # fmt: skip
-        student = MCAN(config)
+        student = build(config)
         copy_weights(weights, student)
         teacher.to(device)
         torch.manual_seed(preset.student.seed)  # for the readers of the grounding, also after a stop between the stages
@@ -163,7 +166,7 @@ def _finish(
     out: Path,
     slimming: Slimming,
     start: Start | None,
-    student: MCAN,
+    student: Network,
     command: str,
     progress: Progress,
 ) -> Checkpoint:
@@ -228,12 +231,12 @@ def write_card(
     """
     dataset, training = checkpoint.dataset or {}, checkpoint.training
     teacher, student = training["teacher"], training["student"]
-    kind = checkpoint.score_kind
+    kind, title = checkpoint.score_kind, FAMILIES[checkpoint.config.family].title
     begun = f"that starts from {training['start']}, " if "start" in training else ""
     lines = [
         f"# {checkpoint.name}",
         "",
-        f"A slimmable MCAN (BST's grid of {len(checkpoint.scores)} submodels), trained on the dataset "
+        f"A slimmable {title} (BST's grid of {len(checkpoint.scores)} submodels), trained on the dataset "
         f"`{dataset.get('name')}` version {dataset.get('version')}, seed {dataset.get('seed')}.",
         "",
         f"Made by `{training['command']}` with PyTorch {training['torch']}: a teacher {begun}on the answers "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -17,20 +18,39 @@ if TYPE_CHECKING:
     from edgevqa.training.recipe import Recipe
 
 
+def _grid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Rows and columns."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", value, re.ASCII)
+    if not found:
+        raise click.BadParameter(f"{value!r} should be rows and columns, such as 12x20")
+    return int(found[1]), int(found[2])
+
+
 @click.command(
     epilog=examples(
         "edgevqa train scenes --out my-scenes",
         "edgevqa train easy-vqa --teacher-steps 500 --student-steps 500 --out quick",
         "edgevqa train --data my-questions --hidden 128 --out my-model",
+        "edgevqa train --data my-vqa --family uniter --start all-MiniLM-L6-v2 --out my-uniter",
         "torchrun --nproc-per-node 2 -m edgevqa train scenes --out my-scenes",
     )
 )
 @click.argument("dataset", required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="A folder of your own questions and pictures instead.")
+@click.option("--family", type=click.Choice(["mcan", "uniter", "clip-vil"]), default="mcan", help="Of the model.")
 @click.option("--picture", help="With --data: pixels, features or grid.  [default: features if there are some]")
 @click.option("--regions", type=click.IntRange(1, 1000), help="With features: room for so many.  [default: a sample's]")
+@click.option("--side", type=click.IntRange(32, 1024), help="With pixels: height and width.  [default: 64 or 128]")
+@click.option("--grid", metavar="ROWSxCOLUMNS", callback=_grid, help="Of clip-vil's features.  [default: a square]")
 @click.option("--answers", type=FILE, help="With --data: an answer list instead of the one built from the data.")
-@click.option("--vocabulary", type=FILE, help="With --data: a word list, likewise.")
+@click.option("--vocabulary", type=FILE, help="A word list, likewise; for uniter and clip-vil BERT's vocab.txt.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    help="For uniter and clip-vil: a language model in BERT's layout, its folder or file.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -38,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--hidden", type=click.IntRange(8, 4096), help="Hidden size instead of the preset's.")
 @click.option("--heads", type=click.IntRange(4, 64), help="Attention heads instead of 8, a multiple of 4.")
-@click.option("--layers", type=click.IntRange(1, 24), help="Layers over the question, and over the picture, not 6.")
+@click.option("--layers", type=click.IntRange(1, 24), help="Layers instead of 6; for mcan of each of its two lists.")
 @click.option("--batch", type=click.IntRange(1, 65536), help="Questions a step instead of the preset's.")
 @click.option("--teacher-steps", type=click.IntRange(1), help="Steps of the teacher instead of the preset's.")
 @click.option("--student-steps", type=click.IntRange(1), help="Steps of the distillation instead of the preset's.")
@@ -50,10 +70,14 @@ if TYPE_CHECKING:
 def command(
     dataset: str | None,
     data: Path | None,
+    family: str,
     picture: str | None,
     regions: int | None,
+    side: int | None,
+    grid: tuple[int, int] | None,
     answers: Path | None,
     vocabulary: Path | None,
+    start: Path | None,
     out: Path | None,
     hidden: int | None,
     heads: int | None,
@@ -69,8 +93,8 @@ def command(
 ) -> None:
     """Train a slimmable model on DATASET: a full-size teacher on the answers, then all submodels at once.
 
-    DATASET is scenes (the default) or easy-vqa. With --data it is a folder with questions in VQA-v2's or GQA's format
-    and with images/ or features/; docs/data.md says how they lie there.
+    DATASET is scenes (the default), scenes-pixels or easy-vqa. With --data it is a folder with questions in VQA-v2's or
+    GQA's format and with images/ or features/; docs/data.md says how they lie there.
 
     Stopping it loses at most the steps since the last saved state; the same command goes on from there. Under
     torchrun, several processes or machines share every batch.
@@ -80,39 +104,27 @@ def command(
     except ImportError:
         raise MissingExtra("torch", "train") from None
     from edgevqa.checkpoints import bundled_names
+    from edgevqa.checkpoints.choice import Wanted, choose
     from edgevqa.checkpoints.make import make_checkpoint
-    from edgevqa.checkpoints.presets import own_preset, preset, resized
-    from edgevqa.data.dataset import load_dataset
-    from edgevqa.data.own import own_dataset
     from edgevqa.data.score import ACCURACY
     from edgevqa.progress import Silent
-    from edgevqa.slimming.grid import slimming_of
     from edgevqa.training.processes import joined
 
     torch.set_num_threads(threads)
     if data is not None and dataset is not None:
         raise UsageError(f"train on {dataset} or on --data {data}, not on both")
-    if data is None and (picture, regions, answers, vocabulary) != (None,) * 4:
-        raise UsageError("--picture, --regions, --answers and --vocabulary go with --data")
+    wanted = Wanted(family, hidden, heads, layers, start, vocabulary, picture, regions, side, grid, answers)
     with joined(device) as (processes, found), show_progress() as progress:
-        if data is None:
-            chosen = preset(dataset or "scenes")
-            questions = load_dataset(dataset or "scenes")
-        else:
-            shown = progress if processes.first else Silent()
-            with processes.leader_first():  # what it reads of pictures is kept for the others
-                questions = own_dataset(
-                    data, picture=picture, regions=regions, answers=answers, vocabulary=vocabulary, progress=shown
-                )
-                chosen = own_preset(questions, len(questions.split("train", shown)))
-        chosen = resized(chosen, hidden=hidden, heads=heads, layers=layers)
-        teacher = _changed(chosen.teacher, teacher_steps, batch, seed, accumulation)
-        student = _changed(chosen.student, student_steps, batch, seed, accumulation)
+        with processes.leader_first():  # what it reads of pictures is kept for the others
+            choice = choose(wanted, name=dataset, data=data, progress=progress if processes.first else Silent())
+        teacher = _changed(choice.preset.teacher, teacher_steps, batch, seed, accumulation)
+        student = _changed(choice.preset.student, student_steps, batch, seed, accumulation)
         made = make_checkpoint(
-            questions,
-            replace(chosen, teacher=teacher, student=student),
-            out or Path(f"my-{questions.name}"),
-            slimming=slimming_of(chosen.layers),
+            choice.dataset,
+            replace(choice.preset, teacher=teacher, student=student),
+            out or Path(f"my-{choice.dataset.name}"),
+            slimming=choice.slimming,
+            start=choice.start,
             device=found,
             processes=processes,
             command=command_line(click.get_current_context()),
@@ -152,12 +164,12 @@ def _changed(
 def command_line(context: click.Context) -> str:
     """The command with what was given of it, for the card: the arguments, then the options in their order."""
     words = ["edgevqa", "train"]
-    left_out = ("out", "accumulation", "device", "threads", "as_json", "help")
+    left_out = ("out", "device", "threads", "as_json", "help")
     given = [parameter for parameter in context.command.params if parameter.name not in left_out]
     for parameter in sorted(given, key=lambda parameter: isinstance(parameter, click.Option)):
         value = context.params.get(parameter.name or "")
         if isinstance(parameter, click.Argument) and context.params.get("data") is None:
             words.append(str(value or "scenes"))
-        elif isinstance(parameter, click.Option) and value is not None:
-            words += [parameter.opts[0], str(value)]
+        elif isinstance(parameter, click.Option) and value is not None and value != parameter.default:
+            words += [parameter.opts[0], "x".join(map(str, value)) if isinstance(value, tuple) else str(value)]
     return shlex.join(words)

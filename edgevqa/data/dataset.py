@@ -153,6 +153,7 @@ class Dataset:
         score: the kind of its score.
         source: where data of a user's own comes from, JSON-able; a checkpoint keeps it, see `described`.
         grounded: whether its splits say which regions a question is about; a cached one that does not is made anew.
+        view: what a split is turned into when it is handed out, see `edgevqa.data.forms`.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Dataset:
     score: str = ACCURACY
     source: Mapping[str, Any] | None = None
     grounded: bool = field(default=False, compare=False)
+    view: Callable[[Split], Split] | None = field(default=None, repr=False, compare=False)
     _loaded: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -192,7 +194,7 @@ class Dataset:
             if split is None:
                 split = self.make_split(name, progress or Silent())
                 write_split(path, split, self.seed)
-            self._loaded[name] = split
+            self._loaded[name] = split if self.view is None else self.view(split)
         return self._loaded[name]
 
 
@@ -212,11 +214,11 @@ def load_dataset(name: str) -> Dataset:
     raise UsageError(f"there is no dataset {name!r}; there are scenes, scenes-pixels and easy-vqa")
 
 
-def reworded(split: Split, own: Words, vocabulary: Words) -> Split:
-    """The same questions as another vocabulary than the dataset's `own` encodes them."""
+def reworded(split: Split, own: Words, vocabulary: Words, length: int | None = None) -> Split:
+    """The same questions as another vocabulary than the dataset's `own` encodes them, in as many tokens or `length`."""
     if vocabulary == own:
         return split
-    length = split.tokens.shape[1]
+    length = split.tokens.shape[1] if length is None else length
     texts = sorted(set(split.texts))
     places = {text: place for place, text in enumerate(texts)}
     encoded = np.stack([vocabulary.encode(text, length).tokens for text in texts])

@@ -21,6 +21,8 @@ from edgevqa.errors import InputError
 
 BOX_NUMBERS = 5
 """Of a box as models take it: x1, y1, x2, y2 and area, relative to the picture."""
+UNITER_BOX_NUMBERS = 7
+"""Of a box as UNITER takes it: x1, y1, x2, y2, width, height and area, relative to the picture."""
 MOST_REGIONS = 1000
 _KEYS = (
     "x", "bbox", "image_h", "image_w", "width", "height", "features", "norm_bb", "conf", "regions", "boxes",
@@ -34,10 +36,12 @@ class RegionFeatures:
     Attributes:
         features: float32 (n, F), without the padding at the end.
         boxes: float32 (n, 5), or None where the file has none.
+        rows: of the file, padding among them; of a grid they all count.
     """
 
     features: np.ndarray
     boxes: np.ndarray | None
+    rows: int
 
 
 def read_npz_features(file: Path | IO[bytes], source: str = "") -> RegionFeatures:
@@ -83,18 +87,30 @@ def checked(features: np.ndarray, boxes: np.ndarray | None, source: str) -> Regi
     count = int(filled[-1]) + 1 if len(filled) else 0
     if not 0 < count <= MOST_REGIONS:
         raise InputError(f"{source} holds {count} regions; 1 to {MOST_REGIONS} are read")
-    return RegionFeatures(features[:count], None if boxes is None else boxes[:count])
+    return RegionFeatures(features[:count], None if boxes is None else boxes[:count], len(features))
+
+
+def as_boxes(boxes: np.ndarray, numbers: int) -> np.ndarray:
+    """Boxes (..., 5) in the numbers that a model takes: those 5, or UNITER's 7; float32 (..., numbers).
+
+    Raises InputError for another count.
+    """
+    if numbers == boxes.shape[-1]:
+        return boxes
+    if (boxes.shape[-1], numbers) != (BOX_NUMBERS, UNITER_BOX_NUMBERS):
+        raise InputError(f"boxes of {boxes.shape[-1]} numbers are not turned into boxes of {numbers}")
+    return np.concatenate([boxes[..., :4], boxes[..., 2:4] - boxes[..., :2], boxes[..., 4:]], axis=-1)
 
 
 def padded(found: RegionFeatures, described: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
-    """Regions as a model takes them: regions float32 (R, F), boxes (R, 5) if it has them, region_count int64 ().
+    """Regions as a model takes them: regions float32 (R, F), boxes (R, B) if it has them, region_count int64 ().
 
     Of a picture with more regions than the model has room for, the first are kept, as published ones are in the order
     of their confidence.
 
     Args:
         found: the regions.
-        described: the model's picture: {regions: R, features: F, boxes: B}.
+        described: the model's picture: {regions: R, features: F, boxes: B, grid?: [rows, columns]}; a grid is whole.
         source: what messages call them.
 
     Raises:
@@ -106,13 +122,21 @@ def padded(found: RegionFeatures, described: Mapping[str, Any], source: str) -> 
             f"(n, {described['features']})"
         )
     count = min(len(found.features), described["regions"])
-    arrays = {"regions": found.features, **({"boxes": found.boxes} if described["boxes"] else {})}
+    arrays = {"regions": found.features}
+    if described["boxes"]:
+        if found.boxes is None:
+            raise InputError(f"{source} has no boxes of {described['boxes']} numbers, which this model needs")
+        arrays["boxes"] = as_boxes(found.boxes, described["boxes"])
+    if "grid" in described:
+        rows, columns = described["grid"]
+        if found.rows != rows * columns:
+            raise InputError(f"{source} holds {found.rows} features; this model takes {rows} x {columns}, row by row")
     made = {"region_count": np.array(count, np.int64)}
     for key, values in arrays.items():
-        if values is None or values.shape[1] != described["boxes" if key == "boxes" else "features"]:
-            raise InputError(f"{source} has no boxes of {described['boxes']} numbers, which this model needs")
         made[key] = np.zeros((described["regions"], values.shape[1]), np.float32)
         made[key][:count] = values[:count]
+    if "grid" in described:
+        made["region_count"] = np.array(described["regions"], np.int64)
     return made
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edgevqa.data.features import BOX_NUMBERS
+from edgevqa.data.features import BOX_NUMBERS, as_boxes
 from edgevqa.errors import InputError, MissingExtra
 from edgevqa.storage import cache_folder, sha256_bytes, sha256_file, write_bytes
 
@@ -91,13 +91,15 @@ def grid_boxes() -> np.ndarray:
     return np.concatenate([low, low + 1 / GRID, area], axis=1).astype(np.float32)
 
 
-def grid_arrays(features: np.ndarray) -> dict[str, np.ndarray]:
-    """Features of a picture as a model takes them: regions (49, 1280), boxes (49, 5), region_count ()."""
-    return {
+def grid_arrays(features: np.ndarray, boxes: int = BOX_NUMBERS) -> dict[str, np.ndarray]:
+    """Features of a picture as a model takes them: regions (49, 1280), boxes (49, B) if it has any, region_count ()."""
+    made: dict[str, np.ndarray] = {
         "region_count": np.array(GRID * GRID, np.int64),
         "regions": features.astype(np.float32),
-        "boxes": grid_boxes(),
     }
+    if boxes:
+        made["boxes"] = as_boxes(grid_boxes(), boxes)
+    return made
 
 
 def kept_grid(path: Path) -> np.ndarray:

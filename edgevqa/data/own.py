@@ -14,13 +14,13 @@ import numpy as np
 from edgevqa.data.dataset import UNCHANGED, Dataset, Split
 from edgevqa.data.features import BOX_NUMBERS, padded
 from edgevqa.data.folder import FEATURES, IMAGES, DataFolder, Part
+from edgevqa.data.forms import FORMS, QUESTION_LENGTHS, Form
 from edgevqa.data.grids import DESCRIBED, WEIGHTS_SHA256, grid_arrays, kept_grid
 from edgevqa.data.lists import answer_minimum, build_answers, list_form, read_answer_list, read_word_list
 from edgevqa.data.pictures import LazyPictures, PictureFiles, Pictures, files_digest, keep_pixels
 from edgevqa.data.preprocessing import pixels_of
-from edgevqa.data.questions import GQA, GROUPS, VQA, Question
+from edgevqa.data.questions import GROUPS, Question
 from edgevqa.data.score import ACCURACY, VQA_ACCURACY, AnswerKey
-from edgevqa.data.text import Vocabulary, tokenise
 from edgevqa.data.vqa_accuracy import PEOPLE, worth_of_count, worths
 from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError, UsageError
@@ -32,8 +32,6 @@ SAMPLED, MOST_TOKENS = 64, 100
 """Pictures whose features are looked at for their sizes, and the regions that a model has room for at most."""
 SIDE = 64
 NORMALISATION = {"mean": 0.45, "deviation": 0.25}
-QUESTION_LENGTHS: Mapping[str, int] = {VQA: 14, GQA: 29}
-"""The most tokens of a question, as the published models have them; shorter where all questions are."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 PICTURES = ("pixels", "features", "grid")
 """What pictures may be given to the model as."""
@@ -54,9 +52,12 @@ def own_dataset(
     *,
     picture: str | None = None,
     answers: Path | None = None,
-    vocabulary: Path | None = None,
+    vocabulary: Path | Words | None = None,
     minimum: int | None = None,
     regions: int | None = None,
+    side: int | None = None,
+    grid: tuple[int, int] | None = None,
+    form: Form = FORMS["mcan"],
     progress: Progress | None = None,
 ) -> Dataset:
     """The dataset in a folder, see `edgevqa.data.folder`, with lists built from its training questions.
@@ -65,27 +66,31 @@ def own_dataset(
         path: the folder.
         picture: "pixels", "features" or "grid"; by default features where there is such a folder.
         answers: an answer list to use instead, see `edgevqa.data.lists`.
-        vocabulary: a word list to use instead.
+        vocabulary: a word list to use instead, or the words themselves.
         minimum: how often an answer must occur to be in the list; see `answer_minimum`.
         regions: for how many regions of a picture the model has room; by default as many as a sample of pictures has.
+        side: height and width of pixels; 64 by default.
+        grid: rows and columns of features, where the family takes them as a grid; a square by default.
+        form: how the family takes questions and pictures.
         progress: told about long work.
 
     Raises:
-        UsageError: there is no such folder, or neither images/ nor features/ in it.
+        UsageError: there is no such folder, neither images/ nor features/ in it, or the family does not take those.
         InputError: a file in it is broken or missing.
     """
     folder = DataFolder(path)
     train = folder.parts["train"].questions
     kind = _picture_kind(path, picture)
-    words = Vocabulary.build(question.text for question in train) if vocabulary is None else read_word_list(vocabulary)
+    texts = sorted({question.text for question in train})
+    words = read_word_list(vocabulary) if isinstance(vocabulary, Path) else vocabulary or form.build_words(texts)
     if answers is None:
         known = build_answers(train, folder.format, answer_minimum(len(train)) if minimum is None else minimum)
     else:
         known = read_answer_list(answers)
-    longest = max(len(tokenise(question.text)) for question in train)
+    pictures = _picture_described(folder, kind, regions, side or SIDE, form, progress or Silent())
     preprocessing: dict[str, Any] = {
-        "question": {"rule": "openvqa", "length": max(1, min(longest, QUESTION_LENGTHS[folder.format]))},
-        "picture": _picture_described(folder, kind, regions, progress or Silent()),
+        "question": form.question(words, texts, QUESTION_LENGTHS[folder.format]),
+        "picture": form.picture(pictures, str(path), grid),
     }
     files = {name: digest for part in folder.parts.values() for name, digest in folder.hashes(part.files).items()}
     source = {"folder": str(path.resolve()), "files": files}
@@ -137,12 +142,14 @@ def _picture_kind(path: Path, wanted: str | None) -> str:
     return wanted
 
 
-def _picture_described(folder: DataFolder, kind: str, regions: int | None, progress: Progress) -> dict[str, Any]:
+def _picture_described(
+    folder: DataFolder, kind: str, regions: int | None, side: int, form: Form, progress: Progress
+) -> dict[str, Any]:
     """How pictures become inputs; the sizes of features are those of a sample of the training pictures."""
     if kind == "grid":
         return dict(DESCRIBED)
     if kind == "pixels":
-        return {"kind": "pixels", "side": SIDE, "normalisation": NORMALISATION}
+        return {"kind": "pixels", "side": side, "normalisation": NORMALISATION}
     base, part = folder.features(progress), folder.parts["train"]
     pictures = sorted({question.image for question in part.questions})
     chosen = {pictures[place] for place in np.linspace(0, len(pictures) - 1, SAMPLED).astype(int).tolist()}
@@ -153,7 +160,8 @@ def _picture_described(folder: DataFolder, kind: str, regions: int | None, progr
             f"{folder.path / FEATURES} has features of several sizes: {', '.join(map(str, sorted(sizes)))}"
         )
     boxes = BOX_NUMBERS if all(one.boxes is not None for one in found) else 0
-    most = min(MOST_TOKENS, max(len(one.features) for one in found))
+    # A grid is whole, also where its last features are zeros.
+    most = max(one.rows for one in found) if form.grid else min(MOST_TOKENS, max(len(one.features) for one in found))
     return {"kind": "features", "regions": regions or most, "features": sizes.pop(), "boxes": boxes}
 
 
@@ -290,7 +298,9 @@ def open_pictures(
     files = [found.find(image, split) for image in ids]
     if described["kind"] == "grid":
         return LazyPictures(
-            files, lambda path: grid_arrays(kept_grid(path)), lambda: files_digest(files, WEIGHTS_SHA256)
+            files,
+            lambda path: grid_arrays(kept_grid(path), described["boxes"]),
+            lambda: files_digest(files, WEIGHTS_SHA256),
         )
     cache = cache_folder() / "data" / "own" / files_digest(files, f"pixels {side}")
     return {"image": keep_pixels(cache, files, lambda path: pixels_of(path, side), side, progress)}

@@ -4,10 +4,10 @@ Everything comes from the preprocessing dict of the dataset (kept in checkpoints
 
     question: {rule: "openvqa", length: T, synonyms?: {a user's word: the model's word}}
               {rule: "word-pieces", length: T, lower_case: whether the model is an uncased one}
-    picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}
+    picture:  {kind: "plain-regions", working_side, regions: R, features: F, boxes: B}       (B is 0, 5, or UNITER's 7)
               {kind: "pixels", side, normalisation: {mean, deviation}}
               {kind: "padded-pixels", height, width, normalisation}      (scaled to fit, zeros to the right and below)
-              {kind: "grid", backbone, side, regions: R, features: F, boxes: B}
+              {kind: "grid", backbone, side, regions: R, features: F, boxes: B, grid?: [rows, columns]}
               {kind: "features", regions: R, features: F, boxes: B, grid?: [rows, columns]}
                                                        (no pictures: features are brought; those of a grid are whole)
     probabilities?: "sigmoid" where each answer has one of its own; else they are a softmax over all answers
@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgevqa.data.dataset import normalise
-from edgevqa.data.features import padded, read_npz_features
+from edgevqa.data.features import BOX_NUMBERS, UNITER_BOX_NUMBERS, as_boxes, padded, read_npz_features
 from edgevqa.data.grids import grid_arrays, grid_of
 from edgevqa.data.npz import array_names, finite, read_arrays
 from edgevqa.data.regions import find_regions
@@ -78,7 +78,7 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     if picture["kind"] == "padded-pixels":
         return {"image": _padded(opened, picture)}
     if picture["kind"] == "grid":
-        arrays = grid_arrays(grid_of(opened))
+        arrays = grid_arrays(grid_of(opened), picture["boxes"])
         mask = region_mask(arrays.pop("region_count")[None], picture["regions"])
         return {**{key: values[None] for key, values in arrays.items()}, "region_mask": mask}
     scale = picture["working_side"] / max(opened.size)
@@ -96,7 +96,7 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         "regions": found.regions[None],
         "region_mask": region_mask(np.array([found.count]), picture["regions"]),
     }
-    return {**inputs, "boxes": found.boxes[None]} if picture["boxes"] else inputs
+    return {**inputs, "boxes": as_boxes(found.boxes[None], picture["boxes"])} if picture["boxes"] else inputs
 
 
 def pixels_of(path: Path, side: int) -> np.ndarray:
@@ -160,9 +160,8 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
     """Features from an .npz file as the model's inputs, batch 1.
 
     For regions the file holds `regions` (n, F) and `boxes` (n, B) with 1 <= n <= R; zero rows at the end
-    count as padding, but for a grid, which is whole; files of openvqa and UNITER are understood, too, for models
-    without a grid. For pixels it holds `image` (3, side, side), or (3, height, width); uint8 is normalised, floats are
-    not.
+    count as padding, but for a grid, which is whole; files of openvqa and UNITER are understood, too. For pixels it
+    holds `image` (3, side, side), or (3, height, width); uint8 is normalised, floats are not.
     Raises InputError for a missing, damaged or oversized file, wrong shapes and values that are not finite.
     """
     path = Path(path)
@@ -177,13 +176,15 @@ def feature_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         return {"image": finite(image, "image", path)[None]}
 
     names = array_names(path)
-    if "grid" not in picture and "regions" not in names and {"x", "features"} & names:
+    if "regions" not in names and {"x", "features"} & names:
         stacked = {key: values[None] for key, values in padded(read_npz_features(path), picture, str(path)).items()}
         mask = region_mask(stacked.pop("region_count"), picture["regions"])
         return {**stacked, "region_mask": mask}
     keys = ("regions", "boxes") if picture["boxes"] else ("regions",)
     arrays = _needed(path, keys)
     widths = {"regions": picture["features"], "boxes": picture["boxes"]}
+    if (picture["boxes"], arrays.get("boxes", np.empty(0)).shape[1:]) == (UNITER_BOX_NUMBERS, (BOX_NUMBERS,)):
+        arrays["boxes"] = as_boxes(arrays["boxes"], UNITER_BOX_NUMBERS)
     for key in keys:
         if arrays[key].ndim != 2 or arrays[key].shape[1] != widths[key]:
             raise InputError(f"{key} in {path} has the shape {arrays[key].shape}; this model takes (n, {widths[key]})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,27 @@ class WordPieces:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @classmethod
+    def build(cls, questions: Iterable[str]) -> WordPieces:
+        """The pieces of some questions, lower case: the special ones, every character, then every word, sorted.
+
+        With the characters a word that no question has is spelt out, and is unknown only for a character of its own.
+        """
+        words = {word for question in questions for word in split_words(question, lower_case=True)}
+        characters = sorted({character for word in words for character in word})
+        spelt = [*characters, *(f"##{character}" for character in characters)]
+        return cls((*SPECIAL, *spelt, *sorted(word for word in words if len(word) > 1)), lower_case=True)
+
+    @classmethod
+    def of_lines(cls, words: tuple[str, ...]) -> WordPieces:
+        """The lines of a vocab.txt; an uncased one has no capital letter outside the special pieces."""
+        lower_case = all(word == word.lower() for word in words if not word.startswith("["))
+        return cls(words, lower_case)
+
+    def length_of(self, question: str) -> int:
+        """How many numbers a question needs, [CLS] and [SEP] among them."""
+        return 2 + sum(len(self.pieces(word)) for word in self.split(question))
 
     def split(self, question: str) -> list[str]:
         """The words of a question, before they are cut into pieces."""

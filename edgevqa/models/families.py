@@ -25,20 +25,22 @@ class Family:
     """A family of networks.
 
     Args:
+        title: what it is called.
         config: the class of its sizes.
         module: where its network is.
         network: the class of its network there.
     """
 
+    title: str
     config: type[ModelConfig]
     module: str
     network: str
 
 
 FAMILIES: Mapping[str, Family] = {
-    "mcan": Family(MCANConfig, "edgevqa.models.mcan", "MCAN"),
-    "uniter": Family(UniterConfig, "edgevqa.models.uniter", "Uniter"),
-    "clip-vil": Family(ClipViLConfig, "edgevqa.models.clip_vil", "ClipViL"),
+    "mcan": Family("MCAN", MCANConfig, "edgevqa.models.mcan", "MCAN"),
+    "uniter": Family("UNITER", UniterConfig, "edgevqa.models.uniter", "Uniter"),
+    "clip-vil": Family("CLIP-ViL", ClipViLConfig, "edgevqa.models.clip_vil", "ClipViL"),
 }
 """By the name under which a model's description has it."""
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from edgevqa.models.mcan import MCAN
 from edgevqa.models.single_stream import SingleStream
 
+if TYPE_CHECKING:
+    from edgevqa.models.families import Network
+
 BRANCH_SCALE = 0.3
 """Of the last matrix of every residual branch: a deep post-norm network learns earlier when its branches start small
 (the idea of Zhang et al. 2019, "Fixup initialization")."""
 
 
-def initialise(model: MCAN, seed: int) -> None:
+def initialise(model: Network, seed: int) -> None:
+    """Give a model of any family its starting weights, which depend on its sizes and the seed alone."""
+    if isinstance(model, MCAN):
+        initialise_mcan(model, seed)
+    else:
+        initialise_single_stream(model, seed)
+
+
+def initialise_mcan(model: MCAN, seed: int) -> None:
     """Give a model its starting weights, which depend on its sizes and the seed alone.
 
     PyTorch's own ones but for small residual branches, and an LSTM that remembers: orthogonal recurrent matrices

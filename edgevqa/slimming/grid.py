@@ -10,7 +10,7 @@ from typing import Any
 from edgevqa.errors import InputError, UsageError
 from edgevqa.models.families import ModelConfig
 from edgevqa.slimming.plan import SubmodelPlan
-from edgevqa.slimming.rules import dimensions
+from edgevqa.slimming.rules import RULES, dimensions
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,19 @@ def ends_first(layers: int) -> tuple[int, ...]:
     return tuple(number // 2 if number % 2 == 0 else layers - 1 - number // 2 for number in range(layers))
 
 
-def slimming_of(layers: int) -> Slimming:
+def slimming_of(layers: int, family: str = "mcan") -> Slimming:
     """BST's grid for another number of layers: the same widths, and the depths that are nearest to the same fractions.
 
     With fewer than five layers some depths fall together; then there is no triangle filter, which pairs widths with
-    depths. The decoder begins with its last layer, as that of MCAN_BST does.
+    depths. The decoder begins with its last layer, as that of MCAN_BST does; the other families have none.
     """
-    if layers == MCAN_BST.layers:
-        return MCAN_BST
     counts = sorted({max(1, round(depth * layers)) for depth in DEPTHS})
     encoder = ends_first(layers)
+    order = {"encoder": encoder, "decoder": (*reversed(encoder[:2]), *encoder[2:])}
     return Slimming(
         widths=WIDTHS,
         depths=tuple(Fraction(count, layers) for count in counts),
-        layer_order={"encoder": encoder, "decoder": (*reversed(encoder[:2]), *encoder[2:])},
+        layer_order={name: order[name] for name in RULES[family].layers},
         triangle=len(counts) == len(DEPTHS),
     )
 

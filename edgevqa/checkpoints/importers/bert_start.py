@@ -1,14 +1,14 @@
-"""A UNITER that starts from a language model, as its authors' did: text, layers and pooler are BERT's, the rest fresh.
+"""A UNITER or CLIP-ViL that starts from a language model: text, layers and pooler are BERT's, the rest is fresh.
 
-Any checkpoint in BERT's layout will do; MiniLM (Wang et al. 2020) has it, too, with 6 layers of 384. A model that
-keeps only some word pieces takes their rows, and one that is shallower the first layers.
+So did their authors'. Any checkpoint in BERT's layout will do; MiniLM (Wang et al. 2020) has it, too, with 6 layers of
+384. A model that keeps only some word pieces takes their rows, and one that is shallower the first layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevqa.checkpoints.importers.bert import HEADS, QUESTION_LENGTH, bert
 from edgevqa.checkpoints.importers.layout import Layout
@@ -20,13 +20,27 @@ from edgevqa.models.single_stream_config import UniterConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from edgevqa.models.clip_vil import ClipViL
     from edgevqa.models.uniter import Uniter
 
 LAYOUT = Layout(bert("bert", "none"), mark="text.words.weight")
-FRESH = ("regions.", "answer.")
-"""What begins so is no part of a language model."""
+LANGUAGE = ("text.", "encoder.", "pooler.")
+"""What begins so is a language model's."""
 WIDTH_OF_HEADS = 2
-"""The answer head is so many times as wide as the model, as UNITER's."""
+"""The answer head is so many times as wide as the model, as UNITER's and CLIP-ViL's."""
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a folder's weights are called; its word pieces are in `VOCABULARY`."""
+VOCABULARY = "vocab.txt"
+
+
+def find_weights(path: Path) -> Path:
+    """The file of weights in a folder, or the file itself; raises InputError when the folder has none."""
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in FILES if (path / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{path} holds no language model: neither {' nor '.join(FILES)}")
+    return found
 
 
 def read_bert(path: Path) -> State:
@@ -58,28 +72,16 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
         raise InputError(f"{path} is not a whole safetensors file: {error}") from error
 
 
-def uniter_config(
-    state: State,
-    *,
-    image: RegionInput,
-    answers: int,
-    heads: int = HEADS,
-    layers: int | None = None,
-    word_pieces: int | None = None,
-    question_length: int = QUESTION_LENGTH,
-    dropout: float = 0.1,
-) -> UniterConfig:
-    """Sizes of a UNITER that can start from these weights.
+def language_sizes(
+    state: State, *, heads: int = HEADS, layers: int | None = None, word_pieces: int | None = None
+) -> dict[str, Any]:
+    """The sizes of a model of a single stream that can start from these weights: all that the language model shows.
 
     Args:
         state: of `read_bert`.
-        image: the regions.
-        answers: how many.
         heads: of the language model; its weights do not say, BERT-base and MiniLM have 12.
         layers: how many of its layers; all by default.
         word_pieces: how many of its word pieces; all by default.
-        question_length: tokens of a question.
-        dropout: dropout probability in training.
 
     Raises:
         InputError: a weight that shows a size is missing.
@@ -92,33 +94,56 @@ def uniter_config(
     ffn, _ = state.shape(LAYOUT.key("encoder.0.ffn.inner.weight"), "FFN", "hidden")
     there = state.layers(LAYOUT.modules["encoder.{}.ffn.inner"])
     if types < len(("text", "picture")):
-        raise InputError(f"{state.path} has {types} token types; UNITER needs one for text and one for pictures")
+        raise InputError(f"{state.path} has {types} token types; text and pictures need one each")
     for what, wanted, most in (("heads", heads, hidden), ("layers", layers, there), ("pieces", word_pieces, pieces)):
         if wanted is not None and not 0 < wanted <= most:
             raise UsageError(f"{wanted} {what}: {state.path} has {most}")
     if hidden % heads:
         raise UsageError(f"{heads} heads do not divide the hidden size {hidden} of {state.path}")
-    return UniterConfig(
-        vocabulary_size=word_pieces or pieces,
-        answer_count=answers,
-        question_length=question_length,
-        hidden=hidden,
-        head_size=hidden // heads,
-        encoder=(EncoderLayerSize(heads, ffn),) * (layers or there),
-        pooled_size=pooled,
-        answer_hidden=WIDTH_OF_HEADS * hidden,
-        image=image,
-        positions=positions,
-        types=types,
-        dropout=dropout,
-    )
+    return {
+        "vocabulary_size": word_pieces or pieces,
+        "hidden": hidden,
+        "head_size": hidden // heads,
+        "encoder": (EncoderLayerSize(heads, ffn),) * (layers or there),
+        "pooled_size": pooled,
+        "answer_hidden": WIDTH_OF_HEADS * hidden,
+        "positions": positions,
+        "types": types,
+    }
 
 
-def start_from_bert(model: Uniter, state: State, rows: Sequence[int] | None = None) -> tuple[str, ...]:
-    """Give a UNITER the weights of a language model; returns the names of those that stay as they were.
+def uniter_config(
+    state: State,
+    *,
+    image: RegionInput,
+    answers: int,
+    heads: int = HEADS,
+    layers: int | None = None,
+    word_pieces: int | None = None,
+    question_length: int = QUESTION_LENGTH,
+    dropout: float = 0.1,
+) -> UniterConfig:
+    """Sizes of a UNITER that can start from these weights; the rest as in `language_sizes`, whose errors it raises.
 
     Args:
-        model: of the sizes of `uniter_config`; what BERT has none of keeps its weights, so initialise it first.
+        state: of `read_bert`.
+        image: the regions.
+        answers: how many.
+        heads: of the language model.
+        layers: how many of its layers.
+        word_pieces: how many of its word pieces.
+        question_length: tokens of a question.
+        dropout: dropout probability in training.
+    """
+    sizes = language_sizes(state, heads=heads, layers=layers, word_pieces=word_pieces)
+    return UniterConfig(answer_count=answers, question_length=question_length, image=image, dropout=dropout, **sizes)
+
+
+def start_from_bert(model: Uniter | ClipViL, state: State, rows: Sequence[int] | None = None) -> tuple[str, ...]:
+    """Give a UNITER or CLIP-ViL the weights of a language model; returns the names of those that stay as they were.
+
+    Args:
+        model: of the sizes of `language_sizes`; what BERT has none of keeps its weights, so initialise it first.
         state: of `read_bert`.
         rows: the numbers of the word pieces that the model keeps, in its order; all by default.
 
@@ -131,7 +156,7 @@ def start_from_bert(model: Uniter, state: State, rows: Sequence[int] | None = No
     config, fresh = model.config, []
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith(FRESH):
+            if not name.startswith(LANGUAGE):
                 fresh.append(name)
                 continue
             key = LAYOUT.key(name)

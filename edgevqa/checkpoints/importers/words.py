@@ -11,7 +11,7 @@ from typing import Any
 
 from edgevqa.data.lists import listed, read_answer_list, read_word_list
 from edgevqa.data.text import RESERVED
-from edgevqa.data.word_pieces import RULE, SPECIAL, Words, words_of
+from edgevqa.data.word_pieces import RULE, SPECIAL, WordPieces, Words, words_of
 from edgevqa.errors import InputError
 from edgevqa.storage import read_json
 
@@ -35,6 +35,14 @@ def read_vocabulary(path: Path, size: int, question: Mapping[str, Any] | None = 
         return words_of(words, question)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def read_word_pieces(path: Path) -> WordPieces:
+    """The word pieces of a vocab.txt, cased or uncased as they are; raises InputError when it is no list of them."""
+    try:
+        return WordPieces.of_lines(_lines(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
 
 
 def _lines(path: Path) -> tuple[str, ...]:
