@@ -37,8 +37,8 @@ MOST_FETCHED_BYTES = 1_000_000_000
 MOST_SAID_BEFORE = 1 << 16  # bytes that a login prints before the content of a file
 ENVIRONMENT = ("ORT_DISABLE_TELEMETRY=1", "PYTHONHASHSEED=0")
 
-# FOLDER SHA256...: make the folders, remove what killed runs left more than a day ago, name the files that lack. A clock
-# that was set meanwhile makes anything look old, so that what still runs is asked for, too.
+# FOLDER SHA256...: make the folders, remove what killed runs left more than a day ago, name the files that lack. A
+# clock that was set meanwhile makes anything look old, so that what still runs stays, too.
 PREPARE = """
 umask 077
 mkdir -p "$1/files" "$1/work" && cd "$1" && [ -w files ] && [ -w work ] || exit 1

@@ -1,6 +1,6 @@
 """Waiting that can be called off: Ctrl-C reaches the main thread only, and the workers of a fleet must end with it.
 
-A worker gives its thread an event; once that is set, every wait of the thread raises KeyboardInterrupt, so that a worker
+A worker gives its thread an event; once that is set, every wait of the thread raises KeyboardInterrupt, so that it
 cleans up just as the main thread does. Other threads wait as usual.
 """
 
@@ -80,9 +80,7 @@ def run_client(argv: Sequence[str], timeout_s: float) -> subprocess.CompletedPro
     """
     # background programs keep these open; files, unlike pipes, do not make us wait for them
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-        )
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
         try:
             code = wait(process, timeout_s)
         except BaseException:

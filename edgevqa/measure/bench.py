@@ -6,6 +6,7 @@ finished process is on disk before the next one starts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevqa.devices import Target, Transport, open_transport
+from edgevqa.devices import Target, Transport, open_transport, quiet
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
@@ -43,6 +44,10 @@ class Bench:
         self.parts_folder = results / PARTS_NAME / target.name
         self.peaks: dict[tuple[str, int], float | None] = {}
         self.questions = TimedQuestions()
+
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        """Keep benches of other devices from disturbing this machine if it is the one that is timed."""
+        return quiet.HERE.silence() if self.target.kind == "local" else contextlib.nullcontext()
 
     def write(self, cell: Cell, record: Record) -> None:
         """Add a row to the results."""
@@ -93,7 +98,8 @@ class Bench:
         files = {remote: cell.artifact.file, "questions.npz": self.questions.of(cell.artifact.reference_inputs)}
         for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
-            result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
+            with self.quiet():
+                result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
             part = Part(result.values, result.array("samples.npy"))
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
@@ -124,7 +130,9 @@ class Bench:
             return None
         key = (cell.environment.id, cell.threads)
         if key not in self.peaks:
-            self.peaks[key] = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            with self.quiet():
+                found = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            self.peaks[key] = found
         return self.peaks[key]
 
     def find_cells(
