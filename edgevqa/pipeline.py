@@ -24,6 +24,7 @@ from edgevqa.gate.gate import quick_gate, quick_gates
 from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
 from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
+from edgevqa.measure.bench import Threads
 from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
 from edgevqa.measure.record import Record
@@ -271,7 +272,7 @@ def bench(
     target: Target | None = None,
     runtimes: Sequence[str] | None = None,
     protocol: str | None = None,
-    threads: Sequence[int] | None = None,
+    threads: Threads | None = None,
     results: Path = RESULTS,
     wait_s: float = 0.0,
     progress: Progress | None = None,
@@ -311,7 +312,7 @@ def bench_fleet(
     *,
     runtimes: Sequence[str] | None = None,
     protocol: str | None = None,
-    threads: Sequence[int] | None = None,
+    threads: Threads | None = None,
     results: Path = RESULTS,
     wait_s: float = WAIT_S,
     progress: Mapping[str, Progress] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from edgevqa.errors import DeviceError, GateFailed, UsageError
 
 if TYPE_CHECKING:
     from edgevqa.export.manifest import Artifact
+    from edgevqa.measure.bench import Threads
     from edgevqa.measure.fleet import Outcome
     from edgevqa.measure.record import Record
 
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 )
 @names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime.  [default: the target's]")
 @click.option("--protocol", help="smoke, quick, standard or sustained.  [default: the target's]")
-@names_option("--threads", "threads", None, "Numbers of threads.  [default: the target's]")
+@names_option("--threads", "threads", None, "Numbers of threads; sweep tries 1, 2, 4, ...  [default: the target's]")
+@click.option("--cores", metavar="CORES", help="big, little, or a mask such as 0xf0.  [default: the target's]")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -50,6 +53,7 @@ def command(
     runtimes: tuple[str, ...] | None,
     protocol: str | None,
     threads: tuple[str, ...] | None,
+    cores: str | None,
     wait: float | None,
     results: Path,
     as_json: bool,
@@ -59,12 +63,15 @@ def command(
     What was measured already is not measured again. A file that fails the gate is never timed; then the exit code is
     1. A cell that could not be measured makes it 3, and so does one of several targets that could not be reached.
     """
-    from edgevqa.devices.targets import load_target
+    from edgevqa.devices.targets import check_core_mask, load_target
     from edgevqa.measure.fleet import WAIT_S, Outcome
     from edgevqa.pipeline import artifacts_in, bench, bench_fleet, left_out, this_machine
 
     counts = None if threads is None else _counts(threads)
     targets = [load_target(name) for name in names] or [this_machine()]
+    if cores is not None:
+        check_core_mask(cores, "--cores")
+        targets = [dataclasses.replace(target, core_mask=cores) for target in targets]
     for target in targets:
         target.check_this_machine()
     found = artifacts_in(artifacts)
@@ -123,10 +130,12 @@ def _end(outcomes: Sequence[Outcome], failures: Mapping[str, str], as_json: bool
         end(DeviceError(f"{len(unmeasured)} of {len(records)} could not be measured; see above"), as_json)
 
 
-def _counts(threads: tuple[str, ...]) -> tuple[int, ...]:
+def _counts(threads: tuple[str, ...]) -> Threads:
+    if threads == ("sweep",):
+        return "sweep"
     for count in threads:
         if not count.isdecimal():
-            raise UsageError(f"--threads takes whole numbers such as 1 or 1,2, not {count!r}")
+            raise UsageError(f"--threads takes whole numbers such as 1 or 1,2, or sweep, not {count!r}")
     return tuple(int(count) for count in threads)
 
 
@@ -134,9 +143,11 @@ def show(records: Sequence[Record], several: bool = False) -> None:
     """Print records for people, with their targets if they are of several."""
     from edgevqa.results.pareto import file_kind
 
+    masked = any(record.core_mask for record in records)
     columns = [
         *([Column("target")] if several else []),
         Column("model"), Column("submodel"), Column("file"), Column("runtime"), Column("threads", number=True),
+        *([Column("cores")] if masked else []),
         Column("n", number=True), Column("p50 ms", number=True), Column("p90 ms", number=True),
         Column("load ms", number=True), Column("RAM MB", number=True), Column("gate"), Column("validity"),
     ]  # fmt: skip
@@ -144,6 +155,7 @@ def show(records: Sequence[Record], several: bool = False) -> None:
         [
             *([record.target] if several else []),
             record.model, record.submodel, file_kind(record), record.runtime, str(record.threads),
+            *([record.core_mask or "all"] if masked else []),
             str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
             _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],
         ]

@@ -11,11 +11,12 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from edgevqa.devices import Target, Transport, open_transport, quiet
+from edgevqa.devices.cores import resolve_mask
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
@@ -31,6 +32,16 @@ from edgevqa.storage import append_line, folder_lock, remove_leftovers, sha256_f
 
 PARTS_NAME = "parts"
 LEFT_OVER_S = 3600.0  # no file takes that long to write
+
+
+Threads = Sequence[int] | Literal["sweep"]
+SWEEP: Literal["sweep"] = "sweep"
+
+
+def sweep(cores: int) -> list[int]:
+    """1, 2, 4 and so on threads, up to as many as there are cores."""
+    doubled = [1 << power for power in range(cores.bit_length())]
+    return sorted({count for count in doubled if count <= cores} | {cores})
 
 
 class Bench:
@@ -136,12 +147,13 @@ class Bench:
         return self.peaks[key]
 
     def find_cells(
-        self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Sequence[int]
+        self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Threads
     ) -> list[Cell]:
-        """Every cell; nothing is written.
+        """Every cell; nothing is written. The target's `big` and `little` cores become a mask.
 
         Raises:
             UsageError: no artifact fits, or there are more threads than cores.
+            DeviceError: the target cannot be reached, lacks a runtime, or has no big and little cores.
         """
         fits = [(artifact, fitting_runtimes(artifact, self.target, runtimes)) for artifact in artifacts]
         names = list(dict.fromkeys(name for _artifact, fitting in fits for name in fitting))
@@ -149,8 +161,11 @@ class Bench:
             asked = ", ".join(runtimes or self.target.runtimes)
             raise UsageError(f"no artifact for {asked} among {len(fits)}; export one, or name another runtime")
         places = {name: find_environment(self.target, name, self.transport, self.results) for name in names}
+        self.target = resolve_mask(self.target, places[names[0]].facts)
         mask = self.target.core_mask
         cores = int(mask, 16).bit_count() if mask else places[names[0]].cores
+        if threads == SWEEP:
+            threads = sweep(cores)
         if min(threads) < 1 or max(threads) > cores:
             raise UsageError(f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}")
         cells: dict[str, Cell] = {}
@@ -180,7 +195,7 @@ def bench(
     results: Path,
     runtimes: Sequence[str] | None = None,
     protocol: Protocol | str | None = None,
-    threads: Sequence[int] | None = None,
+    threads: Threads | None = None,
     retry_invalid: bool = True,
     progress: Progress | None = None,
     transport: Transport | None = None,
@@ -198,7 +213,7 @@ def bench(
         results: the folder of the results.
         runtimes: which of `edgevqa.runtimes.RUNTIMES`; the target's by default.
         protocol: how long and how often; the target's by default.
-        threads: numbers of threads to measure with; the target's by default.
+        threads: numbers of threads to measure with, or SWEEP, see `sweep`; the target's by default.
         retry_invalid: whether cells whose last row is invalid are measured again.
         progress: told about every gate and every process.
         transport: a way to the target that is open already.
@@ -214,7 +229,11 @@ def bench(
     chosen = protocol if isinstance(protocol, Protocol) else get_protocol(protocol or target.protocol)
     progress = progress or Silent()
     work = Bench(target, chosen, results, transport or open_transport(target), progress)
-    cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    progress.start(f"looking at {target.name}", 1)
+    try:
+        cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    finally:
+        progress.finish()
     with folder_lock(work.parts_folder, "bench"), work.questions:
         work.prepare(cells)
         progress.start(f"measuring on {target.name}", len(cells) * (1 + chosen.processes))
@@ -224,7 +243,7 @@ def bench(
                 progress.step(f"gate: {cell.name}", 0)
                 key = (cell.artifact.folder, cell.runtime)
                 if key not in verdicts:
-                    verdicts[key] = verdict_fields(gate, cell.artifact, cell.runtime, target)
+                    verdicts[key] = verdict_fields(gate, cell.artifact, cell.runtime, work.target)
                 cell.verdict = verdicts[key]
                 if work.finished(cell, retry_invalid):
                     work.parts_of(cell).remove()  # left over when a bench was killed right after its record

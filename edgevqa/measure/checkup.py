@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, open_transport
+from edgevqa.devices.cores import describe_clusters
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.targets import load_target
 from edgevqa.errors import EnvironmentFailure
@@ -82,12 +82,11 @@ def check_up(name_or_path: str | Path) -> CheckUp:
 
 def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
     memory = found.get("memory_mb")
-    clocks = Counter(round(clock) for clock in found["core_maximum_mhz"] if clock is not None)
     return {
         "target": f"{target.name} ({target.kind})",
         "machine": " ".join(filter(None, (found.get("board"), found["machine"], found["system"], found["kernel"]))),
         "processor": f"{found.get('cpu_model') or 'unknown'}, {found['cores']} cores",
-        "clusters": ", ".join(f"{clocks[clock]} x {clock} MHz" for clock in sorted(clocks, reverse=True)) or "unknown",
+        "clusters": describe_clusters(found),
         "features": ", ".join(found["features"]) or "unknown",
         "memory": "unknown" if memory is None else f"{memory / 1000:.1f} GB",
         "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",

@@ -364,6 +364,7 @@ def probe() -> dict[str, Any]:
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemTotal")]
     highest = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
     maximum = [read_number(highest.format(core)) for core in allowed_cores()]
+    capacity = [read_number(f"/sys/devices/system/cpu/cpu{core}/cpu_capacity") for core in allowed_cores()]
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -375,6 +376,7 @@ def probe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "core_mask": hex(sum(1 << core for core in allowed_cores())),
         "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],
+        "core_capacity": capacity,
         "memory_mb": int(kilobytes[0]) * 1024 / 1e6 if kilobytes else None,
         "bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python": platform.python_version(),
