@@ -36,6 +36,8 @@ for file in /sys/class/thermal/thermal_zone*/type; do
 done
 read -r up rest < /proc/uptime
 echo "uptime=$up"
+echo "time=$(date +%s)"
+df -kP . | while read -r disk blocks used free rest; do echo "free=$free"; done
 """
 
 
@@ -56,7 +58,12 @@ def phone_probe(transport: Transport, name: str) -> Mapping[str, Any]:
 
     if first("machine") is None:
         raise DeviceError(f"{name} does not say what it is")
-    cores, memory = len(answers.get("core", ())) or 1, first("memory")
+
+    def number(key: str, unit: float = 1.0) -> float | None:
+        value = next(filter(str.isdecimal, answers.get(key, ())), None)
+        return None if value is None else float(value) * unit
+
+    cores = len(answers.get("core", ())) or 1
 
     def of_each_core(key: str) -> list[float | None]:
         pairs = [answer.split() for answer in answers.get(key, ())]
@@ -76,11 +83,13 @@ def phone_probe(transport: Transport, name: str) -> Mapping[str, Any]:
         "core_mask": hex((1 << cores) - 1),
         "core_maximum_mhz": [clock and clock / 1000 for clock in of_each_core("clock")],
         "core_capacity": of_each_core("capacity"),
-        "memory_mb": int(memory) * 1024 / 1e6 if memory and memory.isdecimal() else None,
+        "memory_mb": number("memory", 1024 / 1e6),
         "bits": 64 if "64" in (first("machine") or "") else 32,
         "python": None,
         "numpy": None,
         "runtimes": {},
         "sensors": sorted(set(answers.get("sensor", ()))),
+        "disk_free_mb": number("free", 1024 / 1e6),
+        "wall_clock_s": number("time"),
         "host": {"monotonic_s": float(first("uptime") or 0), "cores": cores},
     }

@@ -15,6 +15,8 @@ from edgevqa.storage import dump_json, read_json, sha256_bytes, waiting_lock, wr
 
 ENVIRONMENTS_NAME = "environments"
 PEAK_RUNS = 3
+PASSING = ("ok", "host", "runtimes", "memory_mb", "sensors", "disk_free_mb", "wall_clock_s")
+"""Keys of a probe that are not what the machine is, or that vary a little from one start to the next."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,7 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
-    facts = {
-        key: value for key, value in found.items() if key not in ("ok", "host", "runtimes", "memory_mb", "sensors")
-    }
+    facts = {key: value for key, value in found.items() if key not in PASSING}
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),

@@ -352,6 +352,14 @@ def sensors() -> list[str]:
     return sorted(found)
 
 
+def disk_free() -> float | None:
+    """MB that this user may still write where this runs, or None."""
+    with contextlib.suppress(OSError, AttributeError):
+        disk = os.statvfs(".")
+        return disk.f_bavail * disk.f_frsize / 1e6
+    return None
+
+
 def probe() -> dict[str, Any]:
     """What this machine is, and the versions of what is installed for this Python."""
     facts: dict[str, str] = {}
@@ -383,6 +391,8 @@ def probe() -> dict[str, Any]:
         "numpy": package_version("numpy"),
         "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
         "sensors": sensors(),
+        "disk_free_mb": disk_free(),
+        "wall_clock_s": time.time(),
         "host": host_state(),
     }
 
