@@ -55,6 +55,10 @@ class DeviceError(EnvironmentFailure):
     """A device could not be reached, lacks something, or the runner on it failed."""
 
 
+class DeviceLost(DeviceError):
+    """A device does not answer, or does no more; it may be back later."""
+
+
 class GateFailed(EdgeVQAError):
     """An artifact does not answer as the PyTorch submodel does, or misses a limit."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
 from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
 from edgevqa.devices.jobs import probe
+from edgevqa.devices.patience import Patience
+from edgevqa.devices.shell import ShellTransport
 from edgevqa.errors import UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
@@ -22,7 +24,9 @@ from edgevqa.gate.gate import quick_gate, quick_gates
 from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
 from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
+from edgevqa.measure.bench import Threads
 from edgevqa.measure.bench import bench as measure
+from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
 from edgevqa.measure.record import Record
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import RUNTIMES, get_runtime
@@ -268,13 +272,19 @@ def bench(
     target: Target | None = None,
     runtimes: Sequence[str] | None = None,
     protocol: str | None = None,
-    threads: Sequence[int] | None = None,
+    threads: Threads | None = None,
     results: Path = RESULTS,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
 ) -> list[Record]:
-    """Gate and measure artifacts on a target, see `edgevqa.measure.bench.bench`."""
-    target = target or this_machine()
+    """Gate and measure artifacts on a target, see `edgevqa.measure.bench.bench`.
+
+    A device that goes away is waited for up to `wait_s` seconds; what it was doing then is done once more.
+    """
+    target, progress = target or this_machine(), progress or Silent()
     transport = open_transport(target)
+    if isinstance(transport, ShellTransport):
+        transport.patience = Patience(wait_s, lambda text: progress.step(text, 0))
     versions: dict[str, str | None] = {}
 
     def gate(artifact: Artifact, runtime: str, target: Target) -> Verdict:
@@ -294,6 +304,34 @@ def bench(
         threads=threads,
         progress=progress,
     )
+
+
+def bench_fleet(
+    artifacts: Sequence[Artifact],
+    targets: Sequence[Target],
+    *,
+    runtimes: Sequence[str] | None = None,
+    protocol: str | None = None,
+    threads: Threads | None = None,
+    results: Path = RESULTS,
+    wait_s: float = WAIT_S,
+    progress: Mapping[str, Progress] | None = None,
+) -> list[Outcome]:
+    """Gate and measure artifacts on several targets at once, see `bench` and `edgevqa.measure.fleet.measure_fleet`."""
+
+    def measure_one(target: Target, progress: Progress) -> list[Record]:
+        return bench(
+            artifacts,
+            target=target,
+            runtimes=runtimes,
+            protocol=protocol,
+            threads=threads,
+            results=results,
+            wait_s=wait_s,
+            progress=progress,
+        )
+
+    return measure_fleet(targets, measure_one, progress)
 
 
 def pareto(results: Path = RESULTS, *, target: str | None = None, include_emulated: bool = False) -> Summary:

@@ -190,6 +190,18 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def waiting_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for one thread of one process, for a moment only: others wait for it."""
+    path = make_folder(folder) / ".lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(stack.enter_context(path.open("a+")), fcntl.LOCK_EX)
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        yield
+
+
 def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
     """Remove what a killed run left under temporary names directly in `folder`.
 

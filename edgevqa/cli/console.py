@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -102,39 +103,74 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], title:
     console.print(table)
 
 
-class RichProgress:
-    """Shows pieces of work, one bar for each that is under way, on stderr."""
+class Display:
+    """The bars of one terminal, of whatever thread; it is there while there are any."""
 
     def __init__(self) -> None:
         self._bar: RichBar | None = None
+        self._count, self._lock = 0, threading.Lock()
+
+    def add(self, description: str, total: int) -> TaskID:
+        """Show a new bar below the others."""
+        with self._lock:
+            if self._bar is None:
+                self._bar = _bar()
+                self._bar.start()
+            self._count += 1
+            return self._bar.add_task(description, total=total)
+
+    def update(self, task: TaskID, description: str, advance: int) -> None:
+        """Move a bar on."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(task, description=description, advance=advance)
+
+    def remove(self, task: TaskID) -> None:
+        """Take a bar away; with the last one the display ends."""
+        with self._lock:
+            if self._bar is None:
+                return
+            self._bar.remove_task(task)
+            self._count -= 1
+            if self._count == 0:
+                self._end()
+
+    def close(self) -> None:
+        """End the display and give the terminal back, whatever was under way."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._count = None, 0
+
+
+class RichProgress:
+    """Shows pieces of work, one bar for each that is under way, on stderr.
+
+    Args:
+        display: where; several may share one.
+        name: what stands before every description.
+    """
+
+    def __init__(self, display: Display | None = None, name: str = "") -> None:
+        self._display, self._prefix = display or Display(), f"{name}: " if name else ""
         self._tasks: list[TaskID] = []
 
     def start(self, description: str, total: int) -> None:
         """Show a new bar of `total` steps below those under way."""
-        if self._bar is None:
-            self._bar = _bar()
-            self._bar.start()
-        self._tasks.append(self._bar.add_task(description, total=total))
+        self._tasks.append(self._display.add(self._prefix + description, total))
 
     def step(self, description: str, amount: int = 1) -> None:
         """Move the newest bar on and say what is done now."""
-        if self._bar is not None and self._tasks:
-            self._bar.update(self._tasks[-1], description=description, advance=amount)
+        if self._tasks:
+            self._display.update(self._tasks[-1], self._prefix + description, amount)
 
     def finish(self) -> None:
         """Take the newest bar away; with the last one the display ends."""
-        if self._bar is None or not self._tasks:
-            return
-        self._bar.remove_task(self._tasks.pop())
-        if not self._tasks:
-            self.close()
-
-    def close(self) -> None:
-        """End the display and give the terminal back, whatever was under way."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar = None
-        self._tasks = []
+        if self._tasks:
+            self._display.remove(self._tasks.pop())
 
 
 def _bar() -> RichBar:
@@ -157,11 +193,18 @@ def _bar() -> RichBar:
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
     """A progress bar on stderr while the block runs; silent when stderr is not a terminal."""
+    with show_progresses([""]) as progresses:
+        yield progresses[""]
+
+
+@contextlib.contextmanager
+def show_progresses(names: Sequence[str]) -> Iterator[Mapping[str, Progress]]:
+    """A progress bar for each of several pieces of work at once, by its name; see `show_progress`."""
     if not sys.stderr.isatty():
-        yield Silent()
+        yield {name: Silent() for name in names}
         return
-    progress = RichProgress()
+    display = Display()
     try:
-        yield progress
+        yield {name: RichProgress(display, name) for name in names}
     finally:
-        progress.close()
+        display.close()

@@ -18,7 +18,8 @@ from edgevqa.devices.shell import (
     remote_command,
 )
 from edgevqa.devices.targets import Target
-from edgevqa.errors import DeviceError
+from edgevqa.devices.waiting import run_client
+from edgevqa.errors import DeviceError, DeviceLost
 
 FOLDER = "/data/local/tmp/edgevqa"  # where programs may be run without root
 LIST_TIMEOUT_S = 30.0  # the first call starts adb's server
@@ -53,21 +54,11 @@ def parse_devices(listing: str) -> dict[str, str]:
 def adb(*arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run the adb client; raises DeviceError when there is none, or it does not end in time."""
     try:
-        # its server, which it may start, outlives it, and stays out of our process group and of Ctrl-C
-        return subprocess.run(
-            ["adb", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            start_new_session=True,
-            check=False,
-        )
+        return run_client(["adb", *arguments], timeout_s)
     except FileNotFoundError:
         raise DeviceError("there is no adb here; install Android's platform tools (Debian: apt install adb)") from None
     except subprocess.TimeoutExpired:
-        raise DeviceError(f"adb did not answer within {timeout_s:g} s; try: adb kill-server") from None
+        raise DeviceLost(f"adb did not answer within {timeout_s:g} s; try: adb kill-server") from None
 
 
 class ADBTransport(ShellTransport):
@@ -86,7 +77,7 @@ class ADBTransport(ShellTransport):
                     adb(command, self.wanted, timeout_s=LIST_TIMEOUT_S)
             devices = parse_devices(adb("devices", timeout_s=LIST_TIMEOUT_S).stdout)
         if not devices:
-            raise DeviceError(
+            raise DeviceLost(
                 f"{self.name}: adb sees no device; connect one with USB debugging switched on, "
                 "or over Wi-Fi with: adb connect ADDRESS:PORT"
             )
@@ -95,11 +86,11 @@ class ADBTransport(ShellTransport):
             raise DeviceError(f"{self.name}: adb sees {listed}; let `serial` in the profile choose one")
         self.serial = self.wanted or next(iter(devices))
         if self.serial not in devices:
-            raise DeviceError(f"{self.name}: adb does not see {self.serial}, only {listed}")
+            raise DeviceLost(f"{self.name}: adb does not see {self.serial}, only {listed}")
         state = devices[self.serial]
         if state != "device":
             known = next((text for start, text in STATES.items() if state.startswith(start)), f"its state is {state}")
-            raise DeviceError(f"{self.name} ({self.serial}): {known}")
+            raise DeviceLost(f"{self.name} ({self.serial}): {known}")
 
     def client(self, command: str) -> list[str]:
         """See `ShellTransport.client`."""

@@ -14,7 +14,8 @@ from edgevqa.devices import Completed, Transport, open_transport
 from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
 from edgevqa.devices.emulated import emulated_root
 from edgevqa.devices.phone import phone_probe
-from edgevqa.devices.targets import Target
+from edgevqa.devices.shell import last_line
+from edgevqa.devices.targets import CORE_WORDS, Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
 from edgevqa.runtimes.runner import RESULT_MARK
@@ -91,8 +92,8 @@ def _explain(target: Target, completed: Completed) -> str:
     """Why a runner ended without a result, in one line."""
     code = completed.exit_code
     signal = -code if code < 0 else code - 128 if 128 < code < 160 else None
-    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
-    last = f"; its last words: {lines[-1][:300]}" if lines else ""
+    words = last_line(completed.stderr)
+    last = f"; its last words: {words}" if words else ""
     if signal == 9:
         return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
     if code == 127 and target.kind == "adb":
@@ -145,7 +146,9 @@ def run_job(
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
-    settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    # `big` and `little` are masks once `cores.resolve_mask` was asked; what is not timed need not be pinned
+    mask = None if target.core_mask in CORE_WORDS else target.core_mask
+    settings = {"threads": target.threads, "core_mask": mask, "delegate": target.delegate}
     packages = packages_folder(target, runtime)
     if packages is not None:
         job = {"packages": packages, **job}

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgevqa.devices import waiting
 from edgevqa.devices.base import TEMPORARY_PREFIX, Completed, FetchedFolder, check_files, remove_abandoned
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError
@@ -102,7 +103,7 @@ class LocalTransport:
             except OSError as error:
                 raise DeviceError(f"cannot start {argv[0]}: {error.strerror or error}") from error
             try:
-                return process.wait(timeout_s)
+                return waiting.wait(process, timeout_s)
             except subprocess.TimeoutExpired:
                 program = " ".join([Path(argv[0]).name, *argv[1:]])
                 raise DeviceError(f"{program} did not end within {timeout_s:g} s and was killed") from None

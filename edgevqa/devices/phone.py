@@ -26,14 +26,18 @@ while IFS=: read -r key value; do
     'model name'*) echo "cpu=$value" ;;
   esac
 done < /proc/cpuinfo
-for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; do
-  if [ -r "$file" ]; then echo "clock=$(cat "$file")"; fi
+for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+  for file in clock=cpufreq/cpuinfo_max_freq capacity=cpu_capacity; do
+    if [ -r "$cpu/${file#*=}" ]; then echo "${file%%=*}=${cpu##*/cpu} $(cat "$cpu/${file#*=}")"; fi
+  done
 done
 for file in /sys/class/thermal/thermal_zone*/type; do
   if [ -r "$file" ]; then echo "sensor=temperature $(cat "$file")"; fi
 done
 read -r up rest < /proc/uptime
 echo "uptime=$up"
+echo "time=$(date +%s)"
+df -kP . | while read -r disk blocks used free rest; do echo "free=$free"; done
 """
 
 
@@ -54,8 +58,18 @@ def phone_probe(transport: Transport, name: str) -> Mapping[str, Any]:
 
     if first("machine") is None:
         raise DeviceError(f"{name} does not say what it is")
-    cores, memory = len(answers.get("core", ())) or 1, first("memory")
-    clocks = [float(value) / 1000 for value in answers.get("clock", ()) if value.isdecimal()]
+
+    def number(key: str, unit: float = 1.0) -> float | None:
+        value = next(filter(str.isdecimal, answers.get(key, ())), None)
+        return None if value is None else float(value) * unit
+
+    cores = len(answers.get("core", ())) or 1
+
+    def of_each_core(key: str) -> list[float | None]:
+        pairs = [answer.split() for answer in answers.get(key, ())]
+        known = {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2 and all(map(str.isdecimal, pair))}
+        return [known.get(core) for core in range(cores)]
+
     return {
         "ok": True,
         "machine": first("machine"),
@@ -67,12 +81,15 @@ def phone_probe(transport: Transport, name: str) -> Mapping[str, Any]:
         "features": sorted(flag for flag in set((first("features") or "").split()) if FEATURES.fullmatch(flag)),
         "cores": cores,
         "core_mask": hex((1 << cores) - 1),
-        "core_maximum_mhz": clocks or [None] * cores,
-        "memory_mb": int(memory) * 1024 / 1e6 if memory and memory.isdecimal() else None,
+        "core_maximum_mhz": [clock and clock / 1000 for clock in of_each_core("clock")],
+        "core_capacity": of_each_core("capacity"),
+        "memory_mb": number("memory", 1024 / 1e6),
         "bits": 64 if "64" in (first("machine") or "") else 32,
         "python": None,
         "numpy": None,
         "runtimes": {},
         "sensors": sorted(set(answers.get("sensor", ()))),
+        "disk_free_mb": number("free", 1024 / 1e6),
+        "wall_clock_s": number("time"),
         "host": {"monotonic_s": float(first("uptime") or 0), "cores": cores},
     }

@@ -12,15 +12,18 @@ import abc
 import contextlib
 import secrets
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgevqa.devices import quiet, waiting
 from edgevqa.devices.base import TEMPORARY_PREFIX, Completed, FetchedFolder, check_files, remove_abandoned
 from edgevqa.devices.local import kill_group, tail
-from edgevqa.errors import DeviceError, InputError
+from edgevqa.devices.patience import Patience
+from edgevqa.errors import DeviceError, DeviceLost, InputError
 from edgevqa.storage import sha256_file
 
 BEGIN, DONE, FILE = "EDGEVQA-BEGIN ", "EDGEVQA-DONE ", "EDGEVQA-FILE "
@@ -29,14 +32,23 @@ CONTROL_TIMEOUT_S = 120.0
 FETCH_TIMEOUT_S = 600.0
 LEAST_BYTES_PER_S = 50_000  # a slower line is taken for a broken one
 GUARD_ALLOWANCE_S = 30.0
+MOST_OUTPUT_BYTES = 64_000_000  # no more is taken from a device that may be broken or hostile
+MOST_FETCHED_BYTES = 1_000_000_000
+MOST_SAID_BEFORE = 1 << 16  # bytes that a login prints before the content of a file
 ENVIRONMENT = ("ORT_DISABLE_TELEMETRY=1", "PYTHONHASHSEED=0")
 
-# FOLDER SHA256...: make the folders, remove what killed runs left more than a day ago, name the files that lack
+# FOLDER SHA256...: make the folders, remove what killed runs left more than a day ago, name the files that lack. A
+# clock that was set meanwhile makes anything look old, so that what still runs stays, too.
 PREPARE = """
 umask 077
 mkdir -p "$1/files" "$1/work" && cd "$1" && [ -w files ] && [ -w work ] || exit 1
 shift
-find work files -mindepth 1 -maxdepth 1 -mtime +1 '(' -path 'work/*' -o -name '.part-*' ')' -exec rm -rf '{}' +
+find work files -mindepth 1 -maxdepth 1 -mtime +1 '(' -path 'work/*' -o -name '.part-*' ')' | while read -r old; do
+  if [ -f "${old%.pid}.pid" ] && read -r child < "${old%.pid}.pid" && kill -s 0 -- "$child" 2> /dev/null; then
+    continue
+  fi
+  rm -rf "./$old"
+done
 for sum; do
   if [ -f "files/$sum" ]; then have=$(sha256sum < "files/$sum"); else have=; fi
   [ "${have%% *}" = "$sum" ] || echo "EDGEVQA-LACKS $sum"
@@ -128,6 +140,7 @@ class ShellTransport(abc.ABC):
 
     def __init__(self, name: str, folder: str) -> None:
         self.name, self.folder = name, folder
+        self.patience = Patience()
         remove_abandoned()
 
     @abc.abstractmethod
@@ -150,15 +163,37 @@ class ShellTransport(abc.ABC):
             said = self.call(remote_command(RECEIVE, self.folder, sha256, part), timeout, stdin=stream.fileno())
         self.check(said, f"cannot send {path.name}")
 
-    def call(self, command: str, timeout_s: float, stdin: int | None = None, stdout: Path | None = None) -> Said:
-        """Run a command line on the device; without `stdin` its input stays open until it has ended.
+    def call(
+        self,
+        command: str,
+        timeout_s: float,
+        *,
+        stdin: int | None = None,
+        stdout: Path | None = None,
+        most_bytes: int = MOST_OUTPUT_BYTES,
+        late: str | None = None,
+    ) -> Said:
+        """Run a command line on the device.
+
+        Args:
+            command: see `remote_command`.
+            timeout_s: seconds after which the client is killed.
+            stdin: what the command reads; without it its input stays open until it has ended.
+            stdout: where its output goes; kept as text otherwise.
+            most_bytes: of output, after which the client is killed.
+            late: what to say when it did not end in time; without it that means that the device does not answer.
 
         Raises:
-            DeviceError: it did not end in time; then it was killed.
+            DeviceLost, DeviceError: it did not end in time, or printed too much; then it was killed.
         """
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, ignore_cleanup_errors=True) as name:
             out, err = stdout or Path(name) / "stdout", Path(name) / "stderr"
             argv = self.client(command)
+
+            def look() -> None:
+                if out.stat().st_size > most_bytes:
+                    raise DeviceError(f"{self.name} sent over {most_bytes / 1e6:.0f} MB where far less was asked for")
+
             with out.open("wb") as out_stream, err.open("wb") as err_stream:
                 try:
                     process = subprocess.Popen(
@@ -171,9 +206,12 @@ class ShellTransport(abc.ABC):
                 except OSError as error:
                     raise DeviceError(f"cannot start {argv[0]}: {error.strerror or error}; install it") from error
                 try:
-                    process.wait(timeout_s)
+                    waiting.wait(process, timeout_s, look)
+                    look()
                 except subprocess.TimeoutExpired:
-                    raise DeviceError(f"{self.name} did not answer within {timeout_s:g} s") from None
+                    if late is not None:
+                        raise DeviceError(late) from None
+                    raise DeviceLost(f"{self.name} did not answer within {timeout_s:g} s") from None
                 finally:
                     kill_group(process)
                     if process.stdin is not None:
@@ -186,7 +224,7 @@ class ShellTransport(abc.ABC):
             return
         lost = self.lost(said)
         if lost is not None:
-            raise DeviceError(lost)
+            raise DeviceLost(lost)
         words = last_line(said.stderr) or f"exit code {said.exit_code}"
         advice = ""
         if "No space left" in said.stderr or "quota exceeded" in said.stderr:
@@ -197,19 +235,24 @@ class ShellTransport(abc.ABC):
 
     def provide(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Send the files that the device does not have yet; returns the sha256 of each by its name."""
-        sums = {name: sha256_file(path) for name, path in files.items()}
+        with quiet.HERE.noise():
+            sums = {name: sha256_file(path) for name, path in files.items()}
         wanted = dict(zip(sums.values(), files.values(), strict=True))
         said = self.call(remote_command(PREPARE, self.folder, *wanted), CONTROL_TIMEOUT_S + len(wanted))
         self.check(said, "cannot prepare")
         for line in said.stdout.splitlines():
             if line.startswith(LACKS) and line[len(LACKS) :] in wanted:
                 missing = line[len(LACKS) :]
-                self.send(wanted[missing], missing)
+                with quiet.HERE.noise():
+                    self.send(wanted[missing], missing)
         return sums
 
     def run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:
         """See `Transport.run`; a program that cannot be started ends with exit code 126 or 127."""
         check_files(files, fetch)
+        return self.patience(self.connect, lambda: self._run(argv, files, fetch, timeout_s))
+
+    def _run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:
         self.connect()
         sums, run = self.provide(files), secrets.token_hex(8)
         arguments = [self.folder, run, str(round(timeout_s + GUARD_ALLOWANCE_S)), str(len(files))]
@@ -217,32 +260,33 @@ class ShellTransport(abc.ABC):
             arguments += [sha256, name]
         arguments += [str(len(fetch)), *fetch, "env", *ENVIRONMENT, *argv]
         try:
-            try:
-                said = self.call(remote_command(RUN, *arguments), timeout_s)
-            except DeviceError:
-                late = f"did not end within {timeout_s:g} s and was killed"
-                raise DeviceError(f"{' '.join([Path(argv[0]).name, *argv[1:]])} on {self.name} {late}") from None
+            program = " ".join([Path(argv[0]).name, *argv[1:]])
+            late = f"{program} on {self.name} did not end within {timeout_s:g} s and was killed"
+            said = self.call(remote_command(RUN, *arguments), timeout_s, late=late)
             stdout, code, found = read_output(said.stdout, run, fetch)
             if code is None:
                 self.check(said, "cannot run")
-                raise DeviceError(f"the connection to {self.name} was lost during the run")
+                raise DeviceLost(f"the connection to {self.name} was lost during the run")
             fetched = FetchedFolder()
             paths = {name: self.fetch(run, name, sha256, fetched.path) for name, sha256 in found.items()}
             return Completed(code, stdout, said.stderr, paths, fetched)
         finally:
-            with contextlib.suppress(DeviceError):
+            with contextlib.suppress(DeviceError), waiting.to_the_end():
                 self.call(remote_command(REMOVE, self.folder, run), CONTROL_TIMEOUT_S)
 
     def fetch(self, run: str, name: str, sha256: str, folder: Path) -> Path:
         """Bring back a file that a run wrote; raises DeviceError unless it arrives whole."""
         raw, path = folder / f".{len(list(folder.iterdir()))}", folder / name
-        said = self.call(remote_command(FETCH, self.folder, run, name), FETCH_TIMEOUT_S, stdout=raw)
+        command = remote_command(FETCH, self.folder, run, name)
+        said = self.call(command, FETCH_TIMEOUT_S, stdout=raw, most_bytes=MOST_FETCHED_BYTES)
         self.check(said, f"cannot fetch {name}")
-        content = raw.read_bytes()
+        with raw.open("rb") as source, path.open("wb") as copy:
+            start = source.read(MOST_SAID_BEFORE).find(DATA.encode())
+            source.seek(start + len(DATA) if start >= 0 else 0)
+            shutil.copyfileobj(source, copy)
         raw.unlink()
-        path.write_bytes(content[content.find(DATA.encode()) + len(DATA) :])
         if sha256_file(path) != sha256:
-            raise DeviceError(f"{name} came back broken from {self.name}; the connection may have been lost")
+            raise DeviceLost(f"{name} came back broken from {self.name}; the connection may have been lost")
         return path
 
     def clean(self) -> None:
@@ -268,9 +312,9 @@ def read_output(stdout: str, run: str, fetch: Sequence[str]) -> tuple[str, int |
 
 
 def last_line(text: str) -> str:
-    """The last line that is not empty, at most 300 characters of it."""
+    """The last line that is not empty, at most 300 characters of it, and none that steers a terminal."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+    return "".join(sign if sign.isprintable() else "?" for sign in lines[-1][:300]) if lines else ""
 
 
 def no_such_file(path: Path) -> InputError:

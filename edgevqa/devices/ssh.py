@@ -14,12 +14,14 @@ from pathlib import Path
 from edgevqa.devices.base import TEMPORARY_PREFIX
 from edgevqa.devices.shell import Said, ShellTransport, last_line, no_such_file
 from edgevqa.devices.targets import Target
-from edgevqa.errors import DeviceError, UsageError
+from edgevqa.devices.waiting import run_client
+from edgevqa.errors import DeviceError, DeviceLost, UsageError
 
 FOLDER = ".edgevqa"
 CONNECT_TIMEOUT_S = 15
 IDLE_S = 120  # for which the shared connection outlives a killed edgevqa
 REFUSED = 255  # the client's exit code for its own failures
+LASTING = ("IDENTIFICATION HAS CHANGED", "Host key verification failed", "Permission denied")  # waiting does not help
 
 # never ask, never accept a host key on its own, notice within 15 s that the device is gone
 OPTIONS = {
@@ -80,7 +82,8 @@ class SSHTransport(ShellTransport):
             self._socket.unlink(missing_ok=True)
             said = self._said("-o", "ControlMaster=yes", "-o", f"ControlPersist={IDLE_S}", command="exit 0")
             if said.exit_code != 0:
-                raise DeviceError(self.explain(said.stderr))
+                lasting = any(words in said.stderr for words in LASTING)
+                raise (DeviceError if lasting else DeviceLost)(self.explain(said.stderr))
 
     def client(self, command: str) -> list[str]:
         """See `ShellTransport.client`."""
@@ -94,25 +97,13 @@ class SSHTransport(ShellTransport):
 
     def _said(self, *options: str, command: str | None = None) -> Said:
         argv = [*self._ssh, *options, "--", self.host, *([] if command is None else [command])]
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            # the master keeps these open for as long as it lives; files, unlike pipes, do not make us wait for it
-            try:
-                code = subprocess.run(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    timeout=4 * CONNECT_TIMEOUT_S,
-                    start_new_session=True,
-                    check=False,
-                ).returncode
-            except FileNotFoundError:
-                raise DeviceError("there is no ssh here; install the OpenSSH client (Debian: openssh-client)") from None
-            except subprocess.TimeoutExpired:
-                raise DeviceError(f"{self.name} did not answer within {4 * CONNECT_TIMEOUT_S} s") from None
-            out.seek(0)
-            err.seek(0)
-            return Said(code, out.read().decode(errors="replace"), err.read().decode(errors="replace"))
+        try:
+            done = run_client(argv, 4 * CONNECT_TIMEOUT_S)
+        except FileNotFoundError:
+            raise DeviceError("there is no ssh here; install the OpenSSH client (Debian: openssh-client)") from None
+        except subprocess.TimeoutExpired:
+            raise DeviceLost(f"{self.name} did not answer within {4 * CONNECT_TIMEOUT_S} s") from None
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def explain(self, stderr: str) -> str:
         """Why ssh did not connect, and what to do, in one line."""

@@ -22,6 +22,7 @@ from edgevqa.runtimes import get_runtime
 from edgevqa.storage import config_folder, write_text
 
 BASES = ("measured", "emulated")  # what runs is never predicted
+CORE_WORDS = ("big", "little")  # what `core_mask` may be besides a mask, see `devices.cores`
 HOST_CHECKS = ("governor", "clock", "turbo", "load", "temperature", "throttling")
 
 # one entry for each kind of target: the class with its transport, imported when it is used
@@ -64,7 +65,7 @@ class Target:
         python: the Python interpreter on the device; by default each runtime's own on this machine.
         delegate: what the runtimes compute with.
         threads: how many threads, unless the command says otherwise.
-        core_mask: the cores to run on, such as `0xf0`; None leaves it to the system.
+        core_mask: the cores to run on: a mask such as `0xf0`, `big` or `little`; None leaves it to the system.
         energy_sensor: the name of the sensor that measures energy; None has none.
         host_checks: which of `HOST_CHECKS` make sense on the device.
         protocol: the protocol to use unless the command says otherwise.
@@ -207,9 +208,16 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
             raise UsageError(f"{where}: {error}") from None
     if target.threads < 1:
         raise UsageError(f"{where}: threads should be at least 1, not {target.threads}")
-    if target.core_mask is not None and not re.fullmatch(r"0x0*[1-9a-fA-F][0-9a-fA-F]*", target.core_mask):
-        raise UsageError(f'{where}: core_mask should be a hexadecimal mask such as "0xf0", not {target.core_mask!r}')
+    if target.core_mask is not None:
+        check_core_mask(target.core_mask, f"{where}: core_mask")
     return target
+
+
+def check_core_mask(mask: str, where: str) -> None:
+    """Raise UsageError unless this names cores; `where` is what the message begins with."""
+    if mask not in CORE_WORDS and not re.fullmatch(r"0x0*[1-9a-fA-F][0-9a-fA-F]{0,255}", mask):
+        words = " or ".join(CORE_WORDS)
+        raise UsageError(f'{where} should be a hexadecimal mask such as "0xf0", {words}, not {mask!r}')
 
 
 def profile_folder() -> Path:

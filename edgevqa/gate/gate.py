@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.data.score import VQA_ACCURACY, AnswerKey
-from edgevqa.devices import Target, Transport
+from edgevqa.devices import Target, Transport, quiet
 from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import EdgeVQAError, InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
@@ -156,7 +156,8 @@ def _here(artifact: Artifact, runtime: str, reference: NDArray[np.float32], tole
     """Whether a file that is wrong on a device is right on this machine, in words."""
     here = Target(name="this machine", description="", kind="local", runtimes=(runtime,))
     try:
-        logits, facts = run_logits(here, artifact.file, artifact.reference_inputs, runtime)
+        with quiet.HERE.noise():
+            logits, facts = run_logits(here, artifact.file, artifact.reference_inputs, runtime)
     except EdgeVQAError as error:
         return f"whether it is right on this machine is unknown: {error}"
     if not parity(reference, logits, tolerance).passed:

@@ -6,15 +6,17 @@ finished process is on disk before the next one starts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from edgevqa.devices import Target, Transport, open_transport
+from edgevqa.devices import Target, Transport, open_transport, quiet
+from edgevqa.devices.cores import resolve_mask
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
@@ -32,6 +34,16 @@ PARTS_NAME = "parts"
 LEFT_OVER_S = 3600.0  # no file takes that long to write
 
 
+Threads = Sequence[int] | Literal["sweep"]
+SWEEP: Literal["sweep"] = "sweep"
+
+
+def sweep(cores: int) -> list[int]:
+    """1, 2, 4 and so on threads, up to as many as there are cores."""
+    doubled = [1 << power for power in range(cores.bit_length())]
+    return sorted({count for count in doubled if count <= cores} | {cores})
+
+
 class Bench:
     """One call of `bench`."""
 
@@ -43,6 +55,10 @@ class Bench:
         self.parts_folder = results / PARTS_NAME / target.name
         self.peaks: dict[tuple[str, int], float | None] = {}
         self.questions = TimedQuestions()
+
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        """Keep benches of other devices from disturbing this machine if it is the one that is timed."""
+        return quiet.HERE.silence() if self.target.kind == "local" else contextlib.nullcontext()
 
     def write(self, cell: Cell, record: Record) -> None:
         """Add a row to the results."""
@@ -93,7 +109,8 @@ class Bench:
         files = {remote: cell.artifact.file, "questions.npz": self.questions.of(cell.artifact.reference_inputs)}
         for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
-            result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
+            with self.quiet():
+                result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
             part = Part(result.values, result.array("samples.npy"))
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
@@ -124,16 +141,19 @@ class Bench:
             return None
         key = (cell.environment.id, cell.threads)
         if key not in self.peaks:
-            self.peaks[key] = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            with self.quiet():
+                found = cell.environment.peak_gflops(self.target, cell.runtime, cell.threads, self.transport)
+            self.peaks[key] = found
         return self.peaks[key]
 
     def find_cells(
-        self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Sequence[int]
+        self, artifacts: Sequence[ArtifactLike], runtimes: Sequence[str] | None, threads: Threads
     ) -> list[Cell]:
-        """Every cell; nothing is written.
+        """Every cell; nothing is written. The target's `big` and `little` cores become a mask.
 
         Raises:
             UsageError: no artifact fits, or there are more threads than cores.
+            DeviceError: the target cannot be reached, lacks a runtime, or has no big and little cores.
         """
         fits = [(artifact, fitting_runtimes(artifact, self.target, runtimes)) for artifact in artifacts]
         names = list(dict.fromkeys(name for _artifact, fitting in fits for name in fitting))
@@ -141,8 +161,11 @@ class Bench:
             asked = ", ".join(runtimes or self.target.runtimes)
             raise UsageError(f"no artifact for {asked} among {len(fits)}; export one, or name another runtime")
         places = {name: find_environment(self.target, name, self.transport, self.results) for name in names}
+        self.target = resolve_mask(self.target, places[names[0]].facts)
         mask = self.target.core_mask
         cores = int(mask, 16).bit_count() if mask else places[names[0]].cores
+        if threads == SWEEP:
+            threads = sweep(cores)
         if min(threads) < 1 or max(threads) > cores:
             raise UsageError(f"threads {', '.join(map(str, threads))}: {self.target.name} offers 1 to {cores}")
         cells: dict[str, Cell] = {}
@@ -172,7 +195,7 @@ def bench(
     results: Path,
     runtimes: Sequence[str] | None = None,
     protocol: Protocol | str | None = None,
-    threads: Sequence[int] | None = None,
+    threads: Threads | None = None,
     retry_invalid: bool = True,
     progress: Progress | None = None,
     transport: Transport | None = None,
@@ -190,7 +213,7 @@ def bench(
         results: the folder of the results.
         runtimes: which of `edgevqa.runtimes.RUNTIMES`; the target's by default.
         protocol: how long and how often; the target's by default.
-        threads: numbers of threads to measure with; the target's by default.
+        threads: numbers of threads to measure with, or SWEEP, see `sweep`; the target's by default.
         retry_invalid: whether cells whose last row is invalid are measured again.
         progress: told about every gate and every process.
         transport: a way to the target that is open already.
@@ -206,7 +229,11 @@ def bench(
     chosen = protocol if isinstance(protocol, Protocol) else get_protocol(protocol or target.protocol)
     progress = progress or Silent()
     work = Bench(target, chosen, results, transport or open_transport(target), progress)
-    cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    progress.start(f"looking at {target.name}", 1)
+    try:
+        cells = work.find_cells(artifacts, runtimes, threads or (target.threads,))
+    finally:
+        progress.finish()
     with folder_lock(work.parts_folder, "bench"), work.questions:
         work.prepare(cells)
         progress.start(f"measuring on {target.name}", len(cells) * (1 + chosen.processes))
@@ -216,7 +243,7 @@ def bench(
                 progress.step(f"gate: {cell.name}", 0)
                 key = (cell.artifact.folder, cell.runtime)
                 if key not in verdicts:
-                    verdicts[key] = verdict_fields(gate, cell.artifact, cell.runtime, target)
+                    verdicts[key] = verdict_fields(gate, cell.artifact, cell.runtime, work.target)
                 cell.verdict = verdicts[key]
                 if work.finished(cell, retry_invalid):
                     work.parts_of(cell).remove()  # left over when a bench was killed right after its record

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, open_transport
+from edgevqa.devices.cores import describe_clusters, resolve_mask
 from edgevqa.devices.jobs import probe
-from edgevqa.devices.targets import load_target
-from edgevqa.errors import EnvironmentFailure
+from edgevqa.devices.targets import CORE_WORDS, load_target
+from edgevqa.errors import DeviceError, EnvironmentFailure
 from edgevqa.measure.host import Finding, HostState, assess
 from edgevqa.runtimes import get_runtime
 
 LOOK_SECONDS = 1.0
+CLOCK_TOLERANCE_S = 60.0
+LEAST_DISK_MB = 300.0  # a runtime takes some 150 MB, and its wheels as much while they are unpacked
+
+# what makes kernels of int8 and fp16 fast: what people call it -> how Linux names it, on each architecture
+INSTRUCTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "aarch64": {"dotprod": ("asimddp",), "i8mm": ("i8mm",), "fp16": ("asimdhp",), "bf16": ("bf16",), "SVE": ("sve",)},
+    "x86_64": {"AVX2": ("avx2",), "FMA": ("fma",), "VNNI": ("avx512_vnni", "avx_vnni"), "AVX-512": ("avx512f",)},
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class CheckUp:
     Attributes:
         target: the profile's name.
         facts: what the device is and has, by name.
-        findings: what would disturb a measurement, as `assess` says it.
+        findings: what would disturb a measurement, as `assess` says it, and what else is unusual.
         missing: for each runtime of the profile that is not there, how to get it; expected features that lack.
     """
 
@@ -54,7 +62,9 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     """
     target = load_target(name_or_path)
     transport = open_transport(target)
+    asked = time.time()
     first = probe(target, None, transport)
+    findings = [*compare_clocks(target, first, asked, time.time()), *_disk(target, first)]
     missing = []
     versions = {}
     for name in target.runtimes:
@@ -68,28 +78,76 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     second = probe(target, None, transport)
     states = [HostState.from_dict(found["host"]) for found in (first, second)]
     missing += [
-        f"the feature {feature}, which the profile expects"
+        f"the feature {_common_name(feature)}, which the profile expects"
         for feature in target.features
         if feature not in first["features"]
     ]
+    cores = target.core_mask or "all"
+    if target.core_mask in CORE_WORDS:
+        try:
+            cores = f"{target.core_mask}: {resolve_mask(target, first).core_mask}"
+        except DeviceError as error:
+            missing.append(str(error))
     return CheckUp(
         target=target.name,
-        facts=_facts(target, first, versions),
-        findings=assess(states[0], states[1], target.threads, target.host_checks),
+        facts=_facts(target, first, versions, cores),
+        findings=(*findings, *assess(states[0], states[1], target.threads, target.host_checks)),
         missing=tuple(missing),
     )
 
 
-def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
-    memory = found.get("memory_mb")
-    clocks = Counter(round(clock) for clock in found["core_maximum_mhz"] if clock is not None)
+def compare_clocks(target: Target, found: Mapping[str, Any], asked: float, answered: float) -> Iterable[Finding]:
+    """Whether the device's clock shows another time than this machine's; rows carry this machine's."""
+    there = found.get("wall_clock_s")
+    if there is None or target.kind == "local":
+        return
+    off = there - answered if there > answered else min(there - asked, 0.0)
+    if abs(off) > CLOCK_TOLERANCE_S:
+        days = abs(off) / 86_400
+        size = f"{days:.0f} days" if days > 2 else f"{abs(off) / 60:.0f} minutes"
+        text = f"its clock is {size} {'ahead' if off > 0 else 'behind'}; rows carry the time of this machine"
+        yield Finding("degraded", "time", text, "sudo timedatectl set-ntp true")
+
+
+def _disk(target: Target, found: Mapping[str, Any]) -> Iterable[Finding]:
+    free = found.get("disk_free_mb")
+    if free is not None and free < LEAST_DISK_MB:
+        text = f"only {free:.0f} MB are free in {target.folder or 'its folder'}; a runtime takes some 150 MB"
+        yield Finding("degraded", "disk", text, "make room there, or let `folder` in the profile name another disk")
+
+
+def _common_name(feature: str) -> str:
+    """A feature as Linux names it, with the common word before it if there is one."""
+    for words in INSTRUCTIONS.values():
+        for word, names in words.items():
+            if feature in names and feature != word:
+                return f"{word} ({feature})"
+    return feature
+
+
+def describe_instructions(found: Mapping[str, Any]) -> str:
+    """What speeds up int8 and fp16 there, in common words beside the kernel's, and what lacks."""
+    words = INSTRUCTIONS.get(found["machine"], {})
+    there = {word: next((name for name in names if name in found["features"]), None) for word, names in words.items()}
+    has = [word if name == word else f"{word} ({name})" for word, name in there.items() if name]
+    lacks = [word for word, name in there.items() if not name]
+    if not has:
+        return "unknown"
+    return ", ".join(has) + (f"; not {', '.join(lacks)}" if lacks else "")
+
+
+def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str], cores: str) -> dict[str, str]:
+    memory, free = found.get("memory_mb"), found.get("disk_free_mb")
     return {
         "target": f"{target.name} ({target.kind})",
         "machine": " ".join(filter(None, (found.get("board"), found["machine"], found["system"], found["kernel"]))),
         "processor": f"{found.get('cpu_model') or 'unknown'}, {found['cores']} cores",
-        "clusters": ", ".join(f"{clocks[clock]} x {clock} MHz" for clock in sorted(clocks, reverse=True)) or "unknown",
+        "clusters": describe_clusters(found),
+        "runs on cores": cores,
+        "instructions": describe_instructions(found),
         "features": ", ".join(found["features"]) or "unknown",
         "memory": "unknown" if memory is None else f"{memory / 1000:.1f} GB",
+        "free disk": "unknown" if free is None else f"{free / 1000:.1f} GB",
         "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",
         "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}" if found["python"] else "none",
         "runtimes": ", ".join(versions.values()) or "none of the profile's",

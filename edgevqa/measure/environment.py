@@ -11,10 +11,12 @@ from typing import Any
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import probe, run_job
 from edgevqa.errors import DeviceError
-from edgevqa.storage import dump_json, read_json, sha256_bytes, write_json
+from edgevqa.storage import dump_json, read_json, sha256_bytes, waiting_lock, write_json
 
 ENVIRONMENTS_NAME = "environments"
 PEAK_RUNS = 3
+PASSING = ("ok", "host", "runtimes", "memory_mb", "sensors", "disk_free_mb", "wall_clock_s")
+"""Keys of a probe that are not what the machine is, or that vary a little from one start to the next."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,18 @@ class Environment:
 
         None where the device cannot say.
         """
-        stored = read_json(self.path)
         key = f"{threads} threads on {target.core_mask or self.facts['core_mask']}"
         job = {"mode": "peak", "runtime": runtime, "threads": threads}
-        found = [stored["peak_gflops"][key]] if key in stored["peak_gflops"] else []
+        found: list[float] = []
         with contextlib.suppress(DeviceError):
             found.extend(run_job(transport, target, job, {}).values["gflops"] for _ in range(PEAK_RUNS))
-        if not found:
-            return None
-        stored["peak_gflops"][key] = max(found)
-        write_json(self.path, stored)
+        with waiting_lock(self.path.parents[1]):  # two equal devices share the file
+            stored = read_json(self.path)
+            found.extend(value for name, value in stored["peak_gflops"].items() if name == key)
+            if not found:
+                return None
+            stored["peak_gflops"][key] = max(found)
+            write_json(self.path, stored)
         return float(max(found))
 
 
@@ -64,9 +68,7 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
-    facts = {
-        key: value for key, value in found.items() if key not in ("ok", "host", "runtimes", "memory_mb", "sensors")
-    }
+    facts = {key: value for key, value in found.items() if key not in PASSING}
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),

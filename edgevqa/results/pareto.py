@@ -145,7 +145,8 @@ def file_kind(record: Record) -> str:
 def describe(record: Record) -> str:
     """A row in a few words, as `w0.25-d2 onnx-int8 in onnxruntime`."""
     threads = f", {record.threads} threads" if record.threads > 1 else ""
-    return f"{record.submodel} {file_kind(record)} in {record.runtime}{threads}"
+    cores = f" on cores {record.core_mask}" if record.core_mask else ""
+    return f"{record.submodel} {file_kind(record)} in {record.runtime}{threads}{cores}"
 
 
 def _newest(records: Sequence[Record]) -> set[int]:

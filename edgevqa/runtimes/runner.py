@@ -352,6 +352,14 @@ def sensors() -> list[str]:
     return sorted(found)
 
 
+def disk_free() -> float | None:
+    """MB that this user may still write where this runs, or None."""
+    with contextlib.suppress(OSError, AttributeError):
+        disk = os.statvfs(".")
+        return disk.f_bavail * disk.f_frsize / 1e6
+    return None
+
+
 def probe() -> dict[str, Any]:
     """What this machine is, and the versions of what is installed for this Python."""
     facts: dict[str, str] = {}
@@ -364,6 +372,7 @@ def probe() -> dict[str, Any]:
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemTotal")]
     highest = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
     maximum = [read_number(highest.format(core)) for core in allowed_cores()]
+    capacity = [read_number(f"/sys/devices/system/cpu/cpu{core}/cpu_capacity") for core in allowed_cores()]
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -375,12 +384,15 @@ def probe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "core_mask": hex(sum(1 << core for core in allowed_cores())),
         "core_maximum_mhz": [value / 1000 if value is not None else None for value in maximum],
+        "core_capacity": capacity,
         "memory_mb": int(kilobytes[0]) * 1024 / 1e6 if kilobytes else None,
         "bits": 64 if sys.maxsize > 1 << 32 else 32,
         "python": platform.python_version(),
         "numpy": package_version("numpy"),
         "runtimes": {name: package_version(adapter.package) for name, adapter in ADAPTERS.items()},
         "sensors": sensors(),
+        "disk_free_mb": disk_free(),
+        "wall_clock_s": time.time(),
         "host": host_state(),
     }
 

@@ -27,7 +27,7 @@ build() {
   mmdebstrap -q --variant=extract --mode=root --arch="$arch" --format=directory "${options[@]}" \
     --dpkgopt='path-exclude=/usr/lib/*/perl*' --dpkgopt='path-exclude=/usr/lib/*/gconv/*' \
     --include=python3.11-minimal,libpython3.11-stdlib,openssh-server,openssh-sftp-server,bash,dash,coreutils \
-    --include=findutils,grep,util-linux,procps,libstdc++6,zlib1g bookworm "$root"
+    --include=findutils,grep,util-linux,procps,libstdc++6,zlib1g,libfaketime bookworm "$root"
   cd "$root"
   ln -sf python3.11 usr/bin/python3
   printf '%s\n' root:x:0:0::/root:/bin/bash sshd:x:110:65534::/run/sshd:/usr/sbin/nologin \

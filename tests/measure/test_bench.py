@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 
 from edgevqa.devices import Completed, Target, Transport
+from edgevqa.devices.cores import clusters
+from edgevqa.devices.jobs import probe
 from edgevqa.devices.local import LocalTransport
 from edgevqa.devices.targets import load_target
 from edgevqa.errors import DeviceError, EnvironmentFailure, UsageError
-from edgevqa.measure.bench import bench
+from edgevqa.measure.bench import SWEEP, bench, sweep
 from edgevqa.measure.profiles import find_profile
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record, read_records
@@ -537,3 +539,22 @@ def test_tflite_beside_onnx(tmp_path: Path) -> None:
     assert records[1].delegate == "XNNPACK"
     assert records[1].percent_of_peak is None
     assert records[1].percent_of_peak_reason == "no peak is known for int8"
+
+
+def test_a_sweep_of_threads_is_a_row_each_and_ends_at_the_cores(tmp_path: Path) -> None:
+    assert [sweep(cores) for cores in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+    here = dataclasses.replace(HERE, core_mask=hex(1 << min(os.sched_getaffinity(0))))
+    (one,) = measure([make(tmp_path, "a")], tmp_path / "results", target=here, threads=SWEEP)
+    assert (one.threads, one.core_mask) == (1, here.core_mask)
+
+
+def test_cores_that_cannot_be_told_apart_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    transport = Counting()
+    if len(clusters(probe(HERE))) > 1:
+        pytest.skip("this machine has big and little cores")
+    with pytest.raises(DeviceError, match=r"here (tells neither the clocks|has \d+ equal cores)"):
+        measure(
+            [make(tmp_path, "a")], tmp_path / "results", transport, target=dataclasses.replace(HERE, core_mask="big")
+        )
+    assert transport.timed == []
+    assert not (tmp_path / "results" / "records.jsonl").exists()
