@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 @names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime.  [default: the target's]")
 @click.option("--protocol", help="smoke, quick, standard or sustained.  [default: the target's]")
 @names_option("--threads", "threads", None, "Numbers of threads.  [default: the target's]")
+@click.option("--delegate", help="What to compute with: cpu, gpu, xnnpack, webgpu, ...  [default: the target's]")
+@click.option(
+    "--allow-fallback", is_flag=True, help="Measure what runs instead when the delegate does not take a model."
+)
 @results_option
 @json_option
 def command(
@@ -37,6 +41,8 @@ def command(
     runtimes: tuple[str, ...] | None,
     protocol: str | None,
     threads: tuple[str, ...] | None,
+    delegate: str | None,
+    allow_fallback: bool,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -50,6 +56,7 @@ def command(
 
     counts = None if threads is None else _counts(threads)
     chosen = this_machine() if target is None else load_target(target)
+    chosen = chosen.on(delegate, allow_fallback)
     chosen.check_this_machine()
     found = artifacts_in(artifacts)
     with show_progress() as progress:
@@ -86,7 +93,7 @@ def _counts(threads: tuple[str, ...]) -> tuple[int, ...]:
 
 def show(records: list[Record]) -> None:
     """Print records for people."""
-    from edgevqa.results.pareto import file_kind
+    from edgevqa.results.pareto import accelerator, file_kind
 
     columns = [
         Column("model"), Column("submodel"), Column("file"), Column("runtime"), Column("threads", number=True),
@@ -95,7 +102,7 @@ def show(records: list[Record]) -> None:
     ]  # fmt: skip
     rows = [
         [
-            record.model, record.submodel, file_kind(record), record.runtime, str(record.threads),
+            record.model, record.submodel, file_kind(record), record.runtime + accelerator(record), str(record.threads),
             str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
             _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],
         ]

@@ -111,6 +111,8 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
         return InputError(text)
+    if kind == "delegate":
+        text += "; --allow-fallback measures what runs instead, and says so"
     if kind == "missing_runtime" and runtime is not None:
         if target.kind == "local":
             return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
@@ -145,7 +147,8 @@ def run_job(
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
-    settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    keys = ("threads", "core_mask", "delegate", "allow_fallback", "enforce_fp32")
+    settings = {key: getattr(target, key) for key in keys}
     packages = packages_folder(target, runtime)
     if packages is not None:
         job = {"packages": packages, **job}
@@ -162,7 +165,7 @@ def run_job(
 
 
 def probe(target: Target, runtime: str | None = None, transport: Transport | None = None) -> Mapping[str, Any]:
-    """What a target is and has, see `runner.probe`; a named runtime is really imported there.
+    """What a target is and has, see `runner.probe`; a named runtime is really imported there, and tries its delegate.
 
     Raises:
         DeviceError, MissingExtra: see `run_job`.

@@ -120,7 +120,7 @@ class Bench:
 
     def peak_of(self, cell: Cell) -> float | None:
         """What percent of peak refers to, measured once in a call; None where there is no such thing."""
-        if not has_peak(cell):
+        if not has_peak(cell, self.target):
             return None
         key = (cell.environment.id, cell.threads)
         if key not in self.peaks:

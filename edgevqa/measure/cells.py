@@ -94,11 +94,14 @@ def experiment_id(
     artifact: ArtifactLike, target: Target, environment: Environment, threads: int, protocol: Protocol
 ) -> str:
     """The hash of all that a measurement depends on; the environment holds the runtime and its version."""
+    delegate = target.delegate
+    if target.allow_fallback or target.enforce_fp32:  # what they are not said to be, older rows are
+        delegate += f", fallback {target.allow_fallback}, fp32 {target.enforce_fp32}"
     identity = {
         "environment": environment.id,
         "artifact": artifact.manifest["sha256"],
         "questions": artifact.manifest.get("reference", {}).get("sha256"),
-        "target": [target.name, target.core_mask, target.delegate, target.basis],
+        "target": [target.name, target.core_mask, delegate, target.basis],
         "threads": threads,
         "protocol": dataclasses.asdict(protocol),
         "runner": sha256_file(RUNNER),

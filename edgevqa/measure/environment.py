@@ -60,13 +60,12 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
     """Ask the device what it is; `Environment.save` stores the answer in the results.
 
     Raises:
-        DeviceError: the device cannot be reached or lacks the runtime.
+        DeviceError: the device cannot be reached or lacks the runtime, or what the target's delegate needs.
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
-    facts = {
-        key: value for key, value in found.items() if key not in ("ok", "host", "runtimes", "memory_mb", "sensors")
-    }
+    changing = ("ok", "host", "runtimes", "memory_mb", "sensors", "delegates")
+    facts = {key: value for key, value in found.items() if key not in changing}
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),
