@@ -52,7 +52,7 @@ def command(
     1. A cell that could not be measured makes it 3.
     """
     from edgevqa.devices.targets import load_target
-    from edgevqa.pipeline import artifacts_in, bench, left_out, this_machine
+    from edgevqa.pipeline import artifacts_in, bench, left_out, not_for_delegate, this_machine
 
     counts = None if threads is None else _counts(threads)
     chosen = this_machine() if target is None else load_target(target)
@@ -69,12 +69,16 @@ def command(
             results=results,
             progress=progress,
         )
-    passed_over = left_out(found, runtimes or chosen.runtimes)
+    passed_over, unsuited = left_out(found, runtimes or chosen.runtimes), not_for_delegate(found, chosen)
     if as_json:
-        print_json({"records": [record.to_dict() for record in records], "left_out": folders(passed_over)})
+        others = [{**entry, "reason": why} for why, those in unsuited.items() for entry in folders(those)]
+        everything = [*folders(passed_over), *others]
+        print_json({"records": [record.to_dict() for record in records], "left_out": everything})
     else:
         show(records)
         note_left_out(passed_over, len(found), runtimes or chosen.runtimes)
+        for reason, artifacts_of in unsuited.items():
+            note(f"left out: {len(artifacts_of)} of {len(found)} files, which are for CPUs: {reason}")
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     failed = [record for record in records if record.gate == "failed"]
     unmeasured = [record for record in records if record.n == 0 and record.gate != "failed"]

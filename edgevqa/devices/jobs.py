@@ -147,8 +147,8 @@ def run_job(
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
     argv, own = runner_command(target, runtime)
-    keys = ("threads", "core_mask", "delegate", "allow_fallback", "enforce_fp32")
-    settings = {key: getattr(target, key) for key in keys}
+    settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
+    settings |= {key: True for key in ("allow_fallback", "enforce_fp32") if getattr(target, key)}
     packages = packages_folder(target, runtime)
     if packages is not None:
         job = {"packages": packages, **job}

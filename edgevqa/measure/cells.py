@@ -10,11 +10,13 @@ from typing import Any
 from typing import Protocol as Interface
 
 from edgevqa.devices import Target
+from edgevqa.export.quantize import scheme_of
 from edgevqa.measure.environment import Environment
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
 from edgevqa.runtimes import RUNNER, get_runtime
+from edgevqa.runtimes.runner import ADAPTERS
 from edgevqa.storage import dump_json, sha256_bytes, sha256_file
 
 
@@ -83,11 +85,24 @@ class Cell:
 
 
 def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[str] | None) -> list[str]:
-    """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest."""
+    """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest.
+
+    None of those is left where the target computes on something that takes no such file whole.
+    """
     names = target.runtimes if wanted is None else wanted
     intended = artifact.manifest.get("runtimes") or names
     fitting = [name for name in names if get_runtime(name).format == artifact.manifest["format"]]
-    return [name for name in fitting if name in intended]
+    if why_not_on(artifact, target):
+        return []
+    return [name for name in fitting if name in intended and target.delegate in ADAPTERS[name].delegates]
+
+
+def why_not_on(artifact: ArtifactLike, target: Target) -> str:
+    """Why a target's delegate is not for such a file; empty where it may be, and where a fall back is allowed."""
+    scheme = scheme_of(artifact.manifest)
+    if target.delegate in ("cpu", "xnnpack") or target.allow_fallback or scheme is None:
+        return ""
+    return scheme.cpu_only
 
 
 def experiment_id(
