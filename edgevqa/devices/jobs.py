@@ -165,7 +165,7 @@ def run_job(
 
 
 def probe(target: Target, runtime: str | None = None, transport: Transport | None = None) -> Mapping[str, Any]:
-    """What a target is and has, see `runner.probe`; a named runtime is really imported there, and tries its delegate.
+    """What a target is and has, see `runner.probe`; a named runtime is really imported there.
 
     Raises:
         DeviceError, MissingExtra: see `run_job`.

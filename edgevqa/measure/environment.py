@@ -10,6 +10,7 @@ from typing import Any
 
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import probe, run_job
+from edgevqa.devices.trial import try_delegate
 from edgevqa.errors import DeviceError
 from edgevqa.storage import dump_json, read_json, sha256_bytes, write_json
 
@@ -66,6 +67,8 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
     found = probe(target, runtime, transport)
     changing = ("ok", "host", "runtimes", "memory_mb", "sensors", "delegates")
     facts = {key: value for key, value in found.items() if key not in changing}
+    if target.delegate != "cpu":
+        facts["adapter"] = try_delegate(target, runtime, transport)
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),

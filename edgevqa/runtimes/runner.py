@@ -10,14 +10,13 @@ then the result says in `fell_back` why something else ran. The last line on sta
     logits  run every question once, write the logits (n, answers) as float32
     time    load, first inference, warm-up, a loop over the questions in turn; write the nanoseconds of each
     peak    fp32 matrix products with numpy, the speed that percent of peak refers to
-    probe   what this machine is and has; a runtime that is named is imported, and tries its delegate on a tiny model
+    probe   what this machine is and has; a runtime that is named is really imported
 
 It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. MB are 1e6 bytes.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import difflib
@@ -92,10 +91,6 @@ class OnnxRuntime:
     module = "onnxruntime"
     package = "onnxruntime"
     delegates = tuple(PROVIDERS)
-    tiny_model = (
-        "CAg6SgoTCgF4CgF4EgZsb2dpdHMiA0FkZBIEdGlueVoTCgF4Eg4KDAgBEggKAggBCgIIBGIYCgZsb2dpdHMSDgoMCAESCAoCCAEK"
-        "AggEQgQKABAR"
-    )
 
     def __init__(self, module: Any, model: str, settings: Settings) -> None:
         provider = PROVIDERS[settings.delegate]
@@ -173,14 +168,6 @@ class LiteRT:
     module = "ai_edge_litert.interpreter"
     package = "ai-edge-litert"
     delegates: tuple[str, ...] = ("cpu", "gpu")
-    tiny_model = (
-        "HAAAAFRGTDMUABgAFAAQAAwAAAAIAAAAAAAEABQAAAAUAAAAkAAAAJgAAABsAQAAAwAAAAEAAAAQAAAAAAAKABAADAAIAAQACgAA"
-        "AAwAAAAcAAAAQAAAAA8AAABzZXJ2aW5nX2RlZmF1bHQAAQAAAAwAAAAIAAwACAAEAAgAAAABAAAABAAAAAYAAABsb2dpdHMAAAEA"
-        "AAAMAAAAAAAGAAgABAAGAAAABAAAAAEAAAB4AAAAAQAAAAQAAAAc////AQAAABAAAAAMABQAEAAMAAgABAAMAAAAEAAAAFAAAABU"
-        "AAAAWAAAAAEAAAAUAAAAAAAOABQAAAAQAAwACwAEAA4AAAAQAAAAAAAACwwAAAAQAAAAdP///wEAAAABAAAAAgAAAAAAAAAAAAAA"
-        "AQAAAAEAAAABAAAAAAAAAAIAAAA4AAAABAAAANz///8IAAAAEAAAAAYAAABsb2dpdHMAAAIAAAABAAAABAAAAAwADAAIAAAAAAAE"
-        "AAwAAAAIAAAADAAAAAEAAAB4AAAAAgAAAAEAAAAEAAAAAQAAAAgAAAAEAAQABAAAAA=="
-    )
 
     def __init__(self, module: Any, model: str, settings: Settings) -> None:
         self.interpreter = module.Interpreter(model_path=model, num_threads=settings.threads)
@@ -240,10 +227,44 @@ class LiteRT:
         return ["cpu", "gpu"] if glob.glob(os.path.join(folder, "libLiteRt*GpuAccelerator.so")) else ["cpu"]
 
 
-GPU_SHARE = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU")
-GPU_REFUSED = re.compile(r"operations are not supported by GPU delegate:\n(.*?)\n\d+ operations will run", re.DOTALL)
-GPU_FAILED = re.compile(r"delegate_\w+\.cc:\d+\] Failed to create [^\n]*?: ([A-Z_]+: [^\n]+)")
-GPU_ADAPTER = re.compile(r"Selected adapter: (.+?), arch=[^\n]*?adapterType=([^\n,]+)")
+class GPULog:
+    """What the log of LiteRT's GPU accelerator tells, and nothing else does."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def find(self, pattern: str) -> Any:
+        """The first place that matches, over lines, or None."""
+        return re.search(pattern, self.text, re.DOTALL)
+
+    @property
+    def adapter(self) -> str | None:
+        """The name and the type of the GPU that was taken."""
+        found = self.find(r"Selected adapter: ([^\n]+?), arch=[^\n]*?adapterType=([^\n,]+)")
+        if found is None:
+            return None
+        kind = found.group(2).strip()
+        return f"{found.group(1)}, {'software' if 'Software' in kind else kind}"
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """How many operators the GPU takes, and how many there are, where it does not take all."""
+        found = self.find(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+        return (int(found.group(1)), int(found.group(1)) + int(found.group(2))) if found else None
+
+    def why_not(self, text: str) -> str:
+        """Why the accelerator did not take the whole model; `text` where the log does not say."""
+        if "No adapters found" in self.text or "No supported adapters" in self.text:
+            return "LiteRT finds no GPU that it can use here (it asks Vulkan, through libvulkan.so.1)"
+        if self.counts is not None:
+            taken, all_of_them = self.counts
+            share = f"LiteRT's GPU delegate takes {taken} of {all_of_them} operators"
+            refused = self.find(r"operations are not supported by GPU delegate:\n(.*?)\n\d+ operations will run")
+            lines = refused.group(1).splitlines() if refused else ()
+            kinds = ", ".join(line.strip(" :") for line in lines)
+            return f"{share} ({100 * taken / all_of_them:.1f} %)" + (f"; not these: {kinds}" if kinds else "")
+        failed = self.find(r"delegate_\w+\.cc:\d+\] Failed to create [^\n]*?: ([A-Z_]+: [^\n]+)")
+        return f"LiteRT's GPU delegate cannot take this model: {failed.group(1) if failed else text}"
 
 
 class LiteRTGPU:
@@ -272,12 +293,12 @@ class LiteRTGPU:
                 self.model = compiled.CompiledModel.from_file(model, options=options)
             except RuntimeError as error:
                 failure = error
-        self.log = "".join(log)
+        self.log = GPULog("".join(log))
         if failure is not None:
-            raise RunnerError("delegate", self.why_not(one_line(failure)))
+            raise RunnerError("delegate", self.log.why_not(one_line(failure)))
         self.whole = self.model.is_fully_accelerated()
         if settings.whole and not self.whole:
-            raise RunnerError("delegate", self.why_not("a part of the model would run on the CPU"))
+            raise RunnerError("delegate", self.log.why_not("a part of it would run on the CPU"))
         self.key, names = next(iter(self.model.get_signature_list().items()))
         details = self.model.get_input_tensor_details(self.key)
         self.inputs: Specs = {
@@ -289,19 +310,6 @@ class LiteRTGPU:
         self.buffers = {name: self.model.create_input_buffer_by_name(self.key, name) for name in self.inputs}
         self.results = {name: self.model.create_output_buffer_by_name(self.key, name) for name in names["outputs"]}
         self.output = self.results[output]
-
-    def why_not(self, text: str) -> str:
-        """Why the accelerator did not take the whole model, as far as its log says."""
-        share, refused, failed = (pattern.search(self.log) for pattern in (GPU_SHARE, GPU_REFUSED, GPU_FAILED))
-        if "No adapters found" in self.log or "No supported adapters" in self.log:
-            return "LiteRT finds no GPU that it can use here (it asks Vulkan, through libvulkan.so.1)"
-        if share is not None:
-            on_gpu, on_cpu = (int(count) for count in share.groups())
-            kinds = ", ".join(line.strip(" :") for line in refused.group(1).splitlines()) if refused else ""
-            percent = 100 * on_gpu / (on_gpu + on_cpu)
-            taken = f"LiteRT's GPU delegate takes {on_gpu} of {on_gpu + on_cpu} operators ({percent:.1f} %)"
-            return f"{taken}; not these: {kinds}" if kinds else taken
-        return f"LiteRT's GPU delegate cannot take this model: {failed.group(1) if failed else text}"
 
     def run(self, inputs: Inputs) -> Any:
         """Logits (1, answers) of the inputs of one question."""
@@ -315,18 +323,17 @@ class LiteRTGPU:
 
     def facts(self) -> dict[str, Any]:
         """Which GPU ran which share of the model; into how many pieces that fell is not told."""
-        share, adapter = GPU_SHARE.search(self.log), GPU_ADAPTER.search(self.log)
-        on_gpu, on_cpu = (int(count) for count in share.groups()) if share else (1, 0)
-        name = None
-        if adapter is not None:
-            kind = "software" if "Software" in adapter.group(2) else adapter.group(2).strip()
-            name = f"{adapter.group(1)}, {kind}"
+        taken, all_of_them = self.log.counts or (1, 1)
         return {
-            "delegate": "LiteRT GPU",
+            "delegate": "GPU",
             "fully_accelerated": self.whole,
-            "coverage_percent": 100.0 if self.whole else round(100 * on_gpu / (on_gpu + on_cpu), 2) if share else None,
+            "coverage_percent": 100.0
+            if self.whole
+            else round(100 * taken / all_of_them, 2)
+            if self.log.counts
+            else None,
             "partitions": 1 if self.whole else None,
-            "adapter": name,
+            "adapter": self.log.adapter,
             "arithmetic": "fp32" if self.settings.enforce_fp32 else None,
         }
 
@@ -815,29 +822,10 @@ def run_peak(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_probe(job: dict[str, Any]) -> dict[str, Any]:
-    """Mode `probe`: what this machine is; a runtime that the job names is really imported, and tries its delegate."""
-    name, delegate, found = job.get("runtime"), job.get("delegate", "cpu"), {}
-    if name:
-        module = import_runtime(name)
-        found["delegates"] = ADAPTERS[name].offered(module)
-        if delegate != "cpu":
-            found["adapter"] = try_delegate(name, module, delegate, bool(job.get("allow_fallback")))
-    return {"ok": True, **probe(), **found}
-
-
-def try_delegate(name: str, module: Any, delegate: str, allow_fallback: bool) -> str | None:
-    """Open a tiny model on a delegate; returns the name of what computes it, where that is known.
-
-    Raises:
-        RunnerError: the delegate, or what it needs, is not there.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "tiny")
-        with open(path, "wb") as stream:
-            stream.write(base64.b64decode(ADAPTERS[name].tiny_model))
-        model, _fell_back = open_model(name, module, path, 1, delegate, allow_fallback)
-        adapter: str | None = model.facts()["adapter"]
-        return adapter
+    """Mode `probe`: what this machine is; a runtime that the job names is imported, and says which delegates it has."""
+    name = job.get("runtime")
+    offered = {"delegates": ADAPTERS[name].offered(import_runtime(name))} if name else {}
+    return {"ok": True, **probe(), **offered}
 
 
 MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
