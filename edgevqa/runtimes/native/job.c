@@ -55,7 +55,7 @@ struct Job read_job(const char *path) {
   if (job.runtime == NULL && (job.mode == MODE_LOGITS || job.mode == MODE_TIME)) fail("job", "the job lacks 'runtime'");
   if (job.runtime != NULL && find_backend(job.runtime) == NULL) {
     if (strcmp(job.runtime, "tflite_runtime") == 0)
-      fail("missing_runtime", "tflite-runtime needs Python; without it, litert opens the same files");
+      fail("job", "tflite-runtime needs Python; without it, litert opens the same files");
     fail("job", "no such runtime: '%s'", job.runtime);
   }
   return job;
