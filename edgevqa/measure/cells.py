@@ -10,14 +10,15 @@ from typing import Any
 from typing import Protocol as Interface
 
 from edgevqa.devices import Target
+from edgevqa.devices.jobs import runner_sha256
 from edgevqa.export.quantize import scheme_of
 from edgevqa.measure.environment import Environment
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
-from edgevqa.runtimes import RUNNER, get_runtime
+from edgevqa.runtimes import get_runtime
 from edgevqa.runtimes.runner import ADAPTERS
-from edgevqa.storage import dump_json, sha256_bytes, sha256_file
+from edgevqa.storage import dump_json, sha256_bytes
 
 
 class ArtifactLike(Interface):
@@ -119,6 +120,6 @@ def experiment_id(
         "target": [target.name, target.core_mask, delegate, target.basis],
         "threads": threads,
         "protocol": dataclasses.asdict(protocol),
-        "runner": sha256_file(RUNNER),
+        "runner": runner_sha256(target),
     }
     return sha256_bytes(dump_json(identity).encode())[:16]

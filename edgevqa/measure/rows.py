@@ -10,6 +10,7 @@ import statistics
 from typing import Any
 
 from edgevqa.devices import Target
+from edgevqa.devices.jobs import runner_sha256
 from edgevqa.errors import DeviceError, GateFailed, InputError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate
 from edgevqa.measure.host import Finding, HostState, assess, validity
@@ -17,8 +18,6 @@ from edgevqa.measure.parts import SAMPLES_NAME, Part
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
 from edgevqa.measure.statistics import summarise
-from edgevqa.runtimes import RUNNER
-from edgevqa.storage import sha256_file
 
 MODEL_FIELDS = (
     "model",
@@ -96,7 +95,7 @@ def base_record(cell: Cell, target: Target, protocol: Protocol) -> Record:
         basis=target.basis,
         runtime=cell.runtime,
         runtime_version=cell.environment.facts["runtime_version"],
-        runner_sha256=sha256_file(RUNNER),
+        runner_sha256=runner_sha256(target),
         requested_delegate=target.delegate,
         threads=cell.threads,
         core_mask=target.core_mask,

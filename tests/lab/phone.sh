@@ -6,6 +6,14 @@
 set -euo pipefail
 command=$1 folder=$(mkdir -p "$2" && realpath "$2") root=$(realpath -m "$2")/root here=$(dirname "$(realpath "$0")")
 
+cpuinfo() { # two cores as in phones of some years ago; runtimes crash when they see the host's x86 text
+  local features='fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp'
+  for core in 0 1; do
+    printf 'processor\t: %d\nBogoMIPS\t: 38.40\nFeatures\t: %s\nCPU implementer\t: 0x41\n' "$core" "$features"
+    printf 'CPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\nCPU revision\t: 1\n\n'
+  done
+}
+
 build() {
   local arch=$1 abi=arm64-v8a name
   [ "$arch" = arm64 ] || abi=x86_64
@@ -33,14 +41,19 @@ done < /system/build.prop
 [ -z "$1" ] || print -r -- "$2"
 G
   chmod 755 "$root/bin/getprop" "$root"
+  if [ "$arch" = arm64 ]; then
+    echo 0-1 | tee "$root"/sys/devices/system/cpu/{possible,present} > /dev/null
+    cpuinfo > "$folder/cpuinfo"
+  fi
 }
 
 case $command in
   build) build "$3" ;;
   start)
-    export root port=$3 python=${4:-python3} here
+    export root port=$3 python=${4:-python3} here cpuinfo=$folder/cpuinfo
     exec unshare --mount bash -euc '
       mount -t proc proc "$root/proc"
+      [ ! -e "$cpuinfo" ] || mount --bind "$cpuinfo" "$root/proc/cpuinfo"
       mount --rbind /dev "$root/dev"
       mount -t tmpfs -o size=256k,mode=777 tmpfs "$root/mnt/small"
       exec "$python" "$here/adbd.py" "$port" "$root"'
