@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.devices import Board, Phone
+from tests.lab.devices import Board, Phone, swiftshader
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,12 +90,18 @@ def arm64_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
     yield from connected("arm64", tmp_path_factory)
 
 
-def connected(arch: str, folders: pytest.TempPathFactory) -> Iterator[Phone]:
+@pytest.fixture(scope="module")
+def gpu_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A phone of this architecture with a GPU made in software as its own."""
+    yield from connected("amd64", tmp_path_factory, str(swiftshader()))
+
+
+def connected(arch: str, folders: pytest.TempPathFactory, *driver: str) -> Iterator[Phone]:
     """A phone with an adb server of its own, so that nobody's real one is disturbed."""
     if shutil.which("adb") is None:
         pytest.skip("there is no adb here: run `make lab`")
     found = Phone(arch)
-    found.start(sys.executable)
+    found.start(sys.executable, *driver)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANDROID_ADB_SERVER_PORT", str(found.adb_port))
         patch.setenv("HOME", str(folders.mktemp("adb")))

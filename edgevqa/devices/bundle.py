@@ -1,7 +1,8 @@
 """What a phone without Python needs to run a model: one folder with the runner in C, the runtimes, and a C library.
 
-Nothing of the phone's own system is used but its kernel, so that the wheels for Linux run there, on the CPU only: a
-process with another C library than the phone's cannot open the drivers of its GPU.
+Nothing of the phone's own system is used but its kernel, so that the wheels for Linux run there. On Android itself that
+means the CPU: a process with another C library than the phone's cannot open the drivers of its GPU. LiteRT's GPU
+accelerator goes along where a profile asks for it, and says itself that it finds no GPU.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ LIBRARIES: Mapping[str, tuple[str, str]] = {
     "onnxruntime": ("libonnxruntime.so", "onnxruntime/capi/libonnxruntime.so.*"),
     "litert": ("libLiteRt.so", "ai_edge_litert/libLiteRt.so"),
 }
+# the same for a delegate that is a library of its own
+ACCELERATORS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("litert", "gpu"): ("libLiteRtWebGpuAccelerator.so", "ai_edge_litert/libLiteRtWebGpuAccelerator.so"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ class Bundle:
         """The program with its arguments but for the job, started in a folder that holds the files."""
         return [f"./{LOADERS[self.manifest['machine']]}", "--library-path", ".", f"./{RUNNER_NAME}"]
 
-    def files(self, runtime: str | None) -> dict[str, Path]:
+    def files(self, runtime: str | None, delegate: str = "cpu") -> dict[str, Path]:
         """What a job in a runtime needs there: name there -> path here; without a runtime, what a probe needs."""
         others = {library for name, (library, _member) in LIBRARIES.items() if name != runtime}
+        others |= {library for pair, (library, _member) in ACCELERATORS.items() if pair != (runtime, delegate)}
         return {name: self.folder / name for name in self.manifest["files"] if name not in others}
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def build_bundle(machine: str, runtimes: Sequence[str] | None = None) -> Bundle:
     parts = {
         "machine": machine,
         "packages": packages,
+        "accelerators": [library for (name, _delegate), (library, _member) in ACCELERATORS.items() if name in names],
         "runner": native_runner_sha256(),
         "compiler": _ask(compiler, machine, "--version").splitlines()[0],
         "system": {name: sha256_file(path) for name, path in system.items()},
@@ -190,6 +197,9 @@ def _build(
             shutil.copyfile(path, fresh / name)
         for runtime, wheel in wheels.items():
             _take_library(wheel, *LIBRARIES[runtime], fresh)
+            for (name, _delegate), library in ACCELERATORS.items():
+                if name == runtime:
+                    _take_library(wheel, *library, fresh)
         versions = {name: package.partition("==")[2] for name, package in parts["packages"].items()}
         write_json(fresh / VERSIONS_NAME, versions)
         files = {path.name: sha256_file(path) for path in sorted(fresh.iterdir())}

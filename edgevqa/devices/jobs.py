@@ -23,7 +23,7 @@ from edgevqa.devices.phone import phone_probe
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
 from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime, native_runner_sha256
-from edgevqa.runtimes.runner import RESULT_MARK
+from edgevqa.runtimes.runner import RESULT_MARK, GPULog
 from edgevqa.storage import cache_folder, sha256_file
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def runner_command(target: Target, runtime: str | None, transport: Transport) ->
     """
     if without_python(target):
         bundle = native_bundle(target, transport)
-        return bundle.command, bundle.files(runtime)
+        return bundle.command, bundle.files(runtime, target.delegate)
     if target.kind != "local":
         python = target.python or "python3"
     elif target.python:
@@ -196,6 +196,16 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
     return DeviceError(text)
 
 
+def _with_gpu_log(values: Mapping[str, Any], log: str) -> Mapping[str, Any]:
+    """A result of the runner in C with what LiteRT's GPU accelerator only logs; the one in Python reads that itself."""
+    told = GPULog(log)
+    if not values["ok"]:
+        return {**values, "error": told.why_not(values["error"])} if values.get("kind") == "delegate" else values
+    if "delegate" not in values or values["delegate"] == "GPU":
+        return {**values, "adapter": told.adapter}
+    return {**values, "fell_back": told.why_not("a part of it would run on the CPU")}
+
+
 def run_job(
     transport: Transport,
     target: Target,
@@ -239,6 +249,8 @@ def run_job(
     values = parse_result(completed.stdout)
     if values is None:
         raise DeviceError(_explain(target, completed))
+    if without_python(target) and (runtime, target.delegate) == ("litert", "gpu"):
+        values = _with_gpu_log(values, completed.stderr)
     if not values["ok"]:
         raise _failure(target, values, runtime, files)
     return JobResult(values, completed)

@@ -2,7 +2,8 @@
 # A simulated Android phone: Android's shell (mksh) and busybox without any C library, behind a small adbd, loopback only.
 #
 #   phone.sh build FOLDER arm64|amd64
-#   phone.sh start FOLDER PORT [PYTHON]    in the foreground; PORT lies outside 5555-5585, which adb's server scans itself
+#   phone.sh start FOLDER PORT [PYTHON [DRIVER]]    in the foreground; PORT lies outside 5555-5585, which adb's server
+#                                                   scans itself; DRIVER is a folder that makes the phone have a GPU
 set -euo pipefail
 command=$1 folder=$(mkdir -p "$2" && realpath "$2") root=$(realpath -m "$2")/root here=$(dirname "$(realpath "$0")")
 
@@ -20,6 +21,7 @@ build() {
   rm -rf "$root" "$folder/unpacked"
   mmdebstrap -q --variant=extract --mode=root --arch="$arch" --format=directory --include=mksh,busybox-static \
     bookworm "$folder/unpacked"
+  mkdir -p "$root"/{etc/vulkan/icd.d,usr/lib/x86_64-linux-gnu}
   mkdir -p "$root"/{bin,proc,sys/devices/system/cpu,dev,etc,tmp,sdcard,data/local/tmp,system,mnt/small}
   cp "$folder"/unpacked/usr/lib/*-linux-musl/bin/mksh "$root/bin/sh"
   cp "$folder/unpacked/bin/busybox" "$root/bin/"
@@ -50,12 +52,16 @@ G
 case $command in
   build) build "$3" ;;
   start)
-    export root port=$3 python=${4:-python3} here cpuinfo=$folder/cpuinfo
+    export root port=$3 python=${4:-python3} driver=${5:-} here cpuinfo=$folder/cpuinfo
     exec unshare --mount bash -euc '
       mount -t proc proc "$root/proc"
       [ ! -e "$cpuinfo" ] || mount --bind "$cpuinfo" "$root/proc/cpuinfo"
       mount --rbind /dev "$root/dev"
       mount -t tmpfs -o size=256k,mode=777 tmpfs "$root/mnt/small"
+      if [ -n "$driver" ]; then
+        mount --bind "$driver" "$root/usr/lib/x86_64-linux-gnu"
+        mount --bind "$driver" "$root/etc/vulkan/icd.d"
+      fi
       exec "$python" "$here/adbd.py" "$port" "$root"'
     ;;
 esac
