@@ -27,8 +27,7 @@ from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.cells import fitting_runtimes, why_not_on
 from edgevqa.measure.record import Record
 from edgevqa.progress import Progress, Silent
-from edgevqa.runtimes import RUNTIMES, get_runtime
-from edgevqa.runtimes.runner import ADAPTERS
+from edgevqa.runtimes import RUNTIMES, get_delegates, get_runtime
 from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
@@ -129,7 +128,7 @@ def export(
     for name in names:
         get_runtime(name)
     if target.delegate != "cpu" and schemes == "auto":
-        opened = {RUNTIMES[name].format for name in names if target.delegate in ADAPTERS[name].delegates}
+        opened = {RUNTIMES[name].format for name in names if target.delegate in get_delegates(name)}
         if unfit := [name for name in formats if name not in opened]:
             raise UsageError(f"{target.name} computes on {target.delegate}; leave out --format {','.join(unfit)}")
         schemes = schemes_for_gpu(formats, precisions) or "auto"

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
-from edgevqa.runtimes import get_runtime
-from edgevqa.runtimes.runner import ADAPTERS
+from edgevqa.runtimes import get_delegates, get_runtime
 from edgevqa.storage import config_folder, write_text
 
 BASES = ("measured", "emulated")  # what runs is never predicted
@@ -148,7 +147,7 @@ class Target:
 
 def check_delegate(delegate: str, runtimes: Sequence[str], where: str) -> None:
     """Raise UsageError unless one of the runtimes knows a delegate."""
-    known = list(dict.fromkeys(name for runtime in runtimes for name in ADAPTERS[runtime].delegates))
+    known = list(dict.fromkeys(name for runtime in runtimes for name in get_delegates(runtime)))
     if delegate not in known:
         near = difflib.get_close_matches(delegate, known, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""

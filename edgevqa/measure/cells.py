@@ -16,8 +16,7 @@ from edgevqa.measure.environment import Environment
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
-from edgevqa.runtimes import get_runtime
-from edgevqa.runtimes.runner import ADAPTERS
+from edgevqa.runtimes import get_delegates, get_runtime
 from edgevqa.storage import dump_json, sha256_bytes
 
 
@@ -95,7 +94,7 @@ def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[st
     fitting = [name for name in names if get_runtime(name).format == artifact.manifest["format"]]
     if why_not_on(artifact, target):
         return []
-    return [name for name in fitting if name in intended and target.delegate in ADAPTERS[name].delegates]
+    return [name for name in fitting if name in intended and target.delegate in get_delegates(name)]
 
 
 def why_not_on(artifact: ArtifactLike, target: Target) -> str:

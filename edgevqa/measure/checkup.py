@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevqa.devices import Target, open_transport
+from edgevqa.devices import Target, Transport, open_transport
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.targets import load_target
+from edgevqa.devices.trial import try_delegate
 from edgevqa.errors import EnvironmentFailure
 from edgevqa.measure.host import Finding, HostState, assess
-from edgevqa.runtimes import get_runtime
+from edgevqa.runtimes import get_delegates, get_runtime
 
 LOOK_SECONDS = 1.0
 
@@ -56,13 +58,19 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     transport = open_transport(target)
     first = probe(target, None, transport)
     missing = []
-    versions = {}
+    versions, accelerators = {}, []
     for name in target.runtimes:
         try:
             values = probe(target, name, transport)
             versions[name] = f"{get_runtime(name).package} {values['runtimes'][name]}"
         except EnvironmentFailure as error:
             missing.append(f"{name}: {error}")
+            continue
+        found, lacking = find_accelerators(target, name, values.get("delegates"), transport)
+        accelerators += found
+        missing += lacking
+    if not any(target.delegate in get_delegates(name) for name in versions):
+        missing.append(f"a runtime that computes on {target.delegate}, which the profile names")
     first = probe(target, None, transport)  # anew: loading the runtimes was work
     time.sleep(LOOK_SECONDS)
     second = probe(target, None, transport)
@@ -74,13 +82,43 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     ]
     return CheckUp(
         target=target.name,
-        facts=_facts(target, first, versions),
+        facts=_facts(target, first, versions, accelerators),
         findings=assess(states[0], states[1], target.threads, target.host_checks),
         missing=tuple(missing),
     )
 
 
-def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, str]:
+def find_accelerators(
+    target: Target, runtime: str, offered: Sequence[str] | None, transport: Transport
+) -> tuple[list[str], list[str]]:
+    """What a runtime can compute with there but the CPU, each tried, and what the profile's delegate lacks.
+
+    Args:
+        target: the device.
+        runtime: one of its runtimes, which is there.
+        offered: the delegates that the runtime has there, where it says so.
+        transport: the way there.
+    """
+    found, lacking = [], []
+    package = get_runtime(runtime).package
+    for delegate in get_delegates(runtime):
+        wanted = delegate == target.delegate
+        if delegate == "cpu" or (not wanted and delegate not in (offered or ())):
+            continue
+        try:
+            alone = dataclasses.replace(target, delegate=delegate, allow_fallback=False)
+            adapter = try_delegate(alone, runtime, transport)
+        except EnvironmentFailure as error:
+            if wanted:
+                lacking.append(f"{runtime} on {delegate}: {error}")
+        else:
+            found.append(f"{package} {delegate}" + (f": {adapter}" if adapter else ""))
+    return found, lacking
+
+
+def _facts(
+    target: Target, found: Mapping[str, Any], versions: Mapping[str, str], accelerators: Sequence[str]
+) -> dict[str, str]:
     memory = found.get("memory_mb")
     clocks = Counter(round(clock) for clock in found["core_maximum_mhz"] if clock is not None)
     return {
@@ -93,7 +131,8 @@ def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]
         "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",
         "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}" if found["python"] else "none",
         "runtimes": ", ".join(versions.values()) or "none of the profile's",
-        "accelerator": target.delegate,
+        "accelerators": "; ".join(accelerators) or "none found",
+        "delegate": target.delegate + (", or what runs instead" if target.allow_fallback else ""),
         "sensors": ", ".join(found["sensors"]) or "none found",
         "energy sensor": target.energy_sensor or "none configured",
     }

@@ -68,6 +68,14 @@ def get_runtime(name: str) -> Runtime:
     return RUNTIMES[name]
 
 
+def get_delegates(name: str) -> tuple[str, ...]:
+    """What a runtime may compute with, whether a device has it or not; raises UsageError for an unknown runtime."""
+    from edgevqa.runtimes.runner import ADAPTERS
+
+    delegates: tuple[str, ...] = ADAPTERS[get_runtime(name).name].delegates
+    return delegates
+
+
 def runtimes_for(artifact_format: str) -> tuple[Runtime, ...]:
     """The runtimes that open files of a format (`onnx`, `tflite`), the preferred one first."""
     return tuple(runtime for runtime in RUNTIMES.values() if runtime.format == artifact_format)
