@@ -19,6 +19,7 @@ from edgevqa.devices.shell import ShellTransport
 from edgevqa.errors import UsageError
 from edgevqa.export.manifest import Artifact, find_artifacts
 from edgevqa.export.pool import export_many
+from edgevqa.export.quantize import schemes_for_gpu
 from edgevqa.gate.executors import AUTO, PROCESSES, WORKERS, open_executor
 from edgevqa.gate.gate import quick_gate, quick_gates
 from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
@@ -26,10 +27,11 @@ from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
 from edgevqa.measure.bench import Threads
 from edgevqa.measure.bench import bench as measure
+from edgevqa.measure.cells import fitting_runtimes, why_not_on
 from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
 from edgevqa.measure.record import Record
 from edgevqa.progress import Progress, Silent
-from edgevqa.runtimes import RUNTIMES, get_runtime
+from edgevqa.runtimes import RUNTIMES, get_delegates, get_runtime
 from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
@@ -78,6 +80,16 @@ def left_out(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> list[Art
     return [artifact for artifact in artifacts if artifact.folder not in taken]
 
 
+def not_for_delegate(artifacts: Sequence[Artifact], target: Target) -> dict[str, list[Artifact]]:
+    """The artifacts that a target's delegate does not take whole, by the reason; `bench` passes them over."""
+    found: dict[str, list[Artifact]] = {}
+    for artifact in artifacts:
+        reason = why_not_on(artifact, target)
+        if reason:
+            found.setdefault(reason, []).append(artifact)
+    return found
+
+
 def export(
     model: str | Path | Checkpoint,
     plans: Sequence[SubmodelPlan],
@@ -119,6 +131,11 @@ def export(
     names = gated_in or tuple(dict.fromkeys((*target.runtimes, *(runtimes or ()))))
     for name in names:
         get_runtime(name)
+    if target.delegate != "cpu" and schemes == "auto":
+        opened = {RUNTIMES[name].format for name in names if target.delegate in get_delegates(name)}
+        if unfit := [name for name in formats if name not in opened]:
+            raise UsageError(f"{target.name} computes on {target.delegate}; leave out --format {','.join(unfit)}")
+        schemes = schemes_for_gpu(formats, precisions) or "auto"
     transport = open_transport(target)
     if target.kind != "local":
         probe(target, None, transport)  # a target that is not there is found before the work
@@ -178,7 +195,11 @@ def evaluate(
     names = list(dict.fromkeys(artifact.manifest["model"] for artifact in artifacts))
     if model is not None and len(names) > 1:
         raise UsageError(f"{model} is the checkpoint of one model; these artifacts are of {', '.join(names)}")
-    pairs = intended_pairs(artifacts, runtimes or target.runtimes)
+    pairs = [
+        (artifact, name)
+        for artifact, name in intended_pairs(artifacts, runtimes or target.runtimes)
+        if name in fitting_runtimes(artifact, target, (name,))
+    ]
     if not pairs:
         asked = ", ".join(runtimes or target.runtimes)
         raise UsageError(f"none of these {len(artifacts)} files is for {asked}; export one, or name another runtime")

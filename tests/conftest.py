@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.devices import Board
+from tests.lab.devices import Board, Phone, swiftshader
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,6 +76,38 @@ def board() -> Iterator[Board]:
 def arm64_board() -> Iterator[Board]:
     """A 64-bit ARM board; what runs there takes its time."""
     yield from started("arm64")
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A phone of this architecture."""
+    yield from connected("amd64", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def arm64_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A 64-bit ARM phone; what runs there takes its time."""
+    yield from connected("arm64", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def gpu_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A phone of this architecture with a GPU made in software as its own."""
+    yield from connected("amd64", tmp_path_factory, str(swiftshader()))
+
+
+def connected(arch: str, folders: pytest.TempPathFactory, *driver: str) -> Iterator[Phone]:
+    """A phone with an adb server of its own, so that nobody's real one is disturbed."""
+    if shutil.which("adb") is None:
+        pytest.skip("there is no adb here: run `make lab`")
+    found = Phone(arch)
+    found.start(sys.executable, *driver)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(found.adb_port))
+        patch.setenv("HOME", str(folders.mktemp("adb")))
+        yield found
+        subprocess.run(["adb", "kill-server"], capture_output=True, timeout=30)
+    found.stop()
 
 
 def started(arch: str) -> Iterator[Board]:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 @click.option("--protocol", help="smoke, quick, standard or sustained.  [default: the target's]")
 @names_option("--threads", "threads", None, "Numbers of threads; sweep tries 1, 2, 4, ...  [default: the target's]")
 @click.option("--cores", metavar="CORES", help="big, little, or a mask such as 0xf0.  [default: the target's]")
+@click.option("--delegate", help="What to compute with: cpu, gpu, xnnpack, webgpu, ...  [default: the target's]")
+@click.option(
+    "--allow-fallback", is_flag=True, help="Measure what runs instead when the delegate does not take a model."
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -54,6 +58,8 @@ def command(
     protocol: str | None,
     threads: tuple[str, ...] | None,
     cores: str | None,
+    delegate: str | None,
+    allow_fallback: bool,
     wait: float | None,
     results: Path,
     as_json: bool,
@@ -65,10 +71,11 @@ def command(
     """
     from edgevqa.devices.targets import check_core_mask, load_target
     from edgevqa.measure.fleet import WAIT_S, Outcome
-    from edgevqa.pipeline import artifacts_in, bench, bench_fleet, left_out, this_machine
+    from edgevqa.pipeline import artifacts_in, bench, bench_fleet, left_out, not_for_delegate, this_machine
 
     counts = None if threads is None else _counts(threads)
-    targets = [load_target(name) for name in names] or [this_machine()]
+    targets = [load_target(name).on(delegate, allow_fallback) for name in names]
+    targets = targets or [this_machine().on(delegate, allow_fallback)]
     if cores is not None:
         check_core_mask(cores, "--cores")
         targets = [dataclasses.replace(target, core_mask=cores) for target in targets]
@@ -102,14 +109,20 @@ def command(
             )
     records = [record for outcome in outcomes for record in outcome.records]
     passed_over = {target.name: left_out(found, runtimes or target.runtimes) for target in targets}
+    unsuited = {target.name: not_for_delegate(found, target) for target in targets}
     failures = {outcome.target.name: outcome.failure for outcome in outcomes if outcome.failure}
     if as_json:
         left = [entry for name, artifacts in passed_over.items() for entry in folders(artifacts, name)]
+        for name, reasons in unsuited.items():
+            left += [{**entry, "reason": why} for why, those in reasons.items() for entry in folders(those, name)]
         print_json({"records": [record.to_dict() for record in records], "left_out": left, "failed": failures})
     else:
         show(records, several=len(targets) > 1)
         for asked in dict.fromkeys(runtimes or target.runtimes for target in targets):
             note_left_out(left_out(found, asked), len(found), asked)
+        for reasons in unsuited.values():
+            for reason, those in reasons.items():
+                note(f"left out: {len(those)} of {len(found)} files, which are for CPUs: {reason}")
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     _end(outcomes, failures, as_json)
 
@@ -141,7 +154,7 @@ def _counts(threads: tuple[str, ...]) -> Threads:
 
 def show(records: Sequence[Record], several: bool = False) -> None:
     """Print records for people, with their targets if they are of several."""
-    from edgevqa.results.pareto import file_kind
+    from edgevqa.results.pareto import accelerator, file_kind
 
     masked = any(record.core_mask for record in records)
     columns = [
@@ -154,7 +167,7 @@ def show(records: Sequence[Record], several: bool = False) -> None:
     rows = [
         [
             *([record.target] if several else []),
-            record.model, record.submodel, file_kind(record), record.runtime, str(record.threads),
+            record.model, record.submodel, file_kind(record), record.runtime + accelerator(record), str(record.threads),
             *([record.core_mask or "all"] if masked else []),
             str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
             _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],

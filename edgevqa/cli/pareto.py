@@ -128,12 +128,17 @@ def _section(section: Section) -> dict[str, Any]:
 def _cells(row: Row) -> list[str]:
     from rich.markup import escape
 
-    from edgevqa.results.pareto import COSTS, file_kind
+    from edgevqa.results.pareto import COSTS, accelerator, file_kind
     from edgevqa.results.recommend import score_text
 
     record = row.record
     threads = f" x{record.threads}" if record.threads > 1 else ""
-    cells = [record.submodel, file_kind(record), record.runtime + threads, score_text(record).removesuffix(" %")]
+    cells = [
+        record.submodel,
+        file_kind(record),
+        record.runtime + accelerator(record) + threads,
+        score_text(record).removesuffix(" %"),
+    ]
     for front, field in COSTS.items():
         value = getattr(record, field)
         cells.append(("-" if value is None else f"{value:.3g}") + (STAR if front in row.fronts else " "))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 import sys
 import tempfile
+import weakref
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgevqa.devices import Completed, Transport, open_transport
 from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
+from edgevqa.devices.bundle import LOADERS, Bundle, build_bundle
 from edgevqa.devices.emulated import emulated_root
 from edgevqa.devices.phone import phone_probe
 from edgevqa.devices.shell import last_line
 from edgevqa.devices.targets import CORE_WORDS, Target
 from edgevqa.errors import DeviceError, EdgeVQAError, InputError, MissingExtra
-from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime
-from edgevqa.runtimes.runner import RESULT_MARK
+from edgevqa.runtimes import RUNNER, RUNTIMES, check_format, find_python, get_runtime, native_runner_sha256
+from edgevqa.runtimes.runner import RESULT_MARK, GPULog
+from edgevqa.storage import cache_folder, sha256_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +61,57 @@ class JobResult:
         return array
 
 
-def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict[str, Path]]:
-    """The program that runs a job on a target, without the job's name, and the files it needs there."""
+def without_python(target: Target) -> bool:
+    """Whether jobs on a target are run by the runner in C: phones, unless the profile names a Python there."""
+    return target.kind == "adb" and target.python is None
+
+
+def runner_sha256(target: Target) -> str:
+    """The hash of the runner that a target's jobs are run by."""
+    return native_runner_sha256() if without_python(target) else sha256_file(RUNNER)
+
+
+def native_bundle(target: Target, transport: Transport) -> Bundle:
+    """The bundle for a device without Python.
+
+    Raises:
+        DeviceError: the device cannot be reached, or is another one than its profile says.
+        EnvironmentFailure: it cannot be built.
+    """
+    machine = _MACHINES.get(transport)
+    if machine is None:
+        machine = _MACHINES[transport] = str(phone_probe(transport, target.name)["machine"])
+    check_machine(target, machine)
+    if machine not in LOADERS:
+        raise DeviceError(f"{target.name} is {machine}, and the runner is there for {', '.join(LOADERS)} only")
+    return _built(machine, cache_folder())
+
+
+@functools.cache
+def _built(machine: str, _cache: Path) -> Bundle:
+    return build_bundle(machine)  # once in a process: it is compared with its manifest, byte for byte
+
+
+# what has been found out about a device, for as long as the way to it is open
+_MACHINES: weakref.WeakKeyDictionary[Transport, str] = weakref.WeakKeyDictionary()
+
+
+def check_machine(target: Target, machine: str) -> None:
+    """Raise DeviceError when a device has another architecture than its profile says."""
+    if target.machine not in (None, machine):
+        raise DeviceError(f"target {target.name} should be {target.machine}, but the device is {machine}")
+
+
+def runner_command(target: Target, runtime: str | None, transport: Transport) -> tuple[list[str], dict[str, Path]]:
+    """The program that runs a job on a target, without the job's name, and the files it needs there.
+
+    Raises:
+        DeviceError, EnvironmentFailure: see `native_bundle`.
+        MissingExtra: see `find_python`.
+    """
+    if without_python(target):
+        bundle = native_bundle(target, transport)
+        return bundle.command, bundle.files(runtime, target.delegate)
     if target.kind != "local":
         python = target.python or "python3"
     elif target.python:
@@ -63,6 +119,26 @@ def runner_command(target: Target, runtime: str | None) -> tuple[list[str], dict
     else:
         python = str(find_python(runtime)) if runtime else sys.executable
     return [python, RUNNER.name], {RUNNER.name: RUNNER}
+
+
+def stored_questions(path: Path, folder: Path) -> Path:
+    """A `questions.npz` whose members are not compressed, which is all that the runner in C reads.
+
+    A file that is so already, or cannot be read, is given back as it is: the runner says what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if all(entry.compress_type == zipfile.ZIP_STORED for entry in packed.infolist()):
+                return path
+            unpacked = folder / "stored.npz"
+            with zipfile.ZipFile(unpacked, "w") as target:
+                for entry in packed.infolist():
+                    # with a fixed date: the same questions are the same bytes, and are not sent again
+                    with packed.open(entry) as source, target.open(zipfile.ZipInfo(entry.filename), "w") as member:
+                        shutil.copyfileobj(source, member)
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return path
+    return unpacked
 
 
 def packages_folder(target: Target, runtime: str | None) -> str | None:
@@ -96,8 +172,8 @@ def _explain(target: Target, completed: Completed) -> str:
     last = f"; its last words: {words}" if words else ""
     if signal == 9:
         return f"the runner on {target.name} was killed, perhaps because the memory did not suffice{last}"
-    if code == 127 and target.kind == "adb":
-        return f"{target.name} has no Python, and this version of edgevqa has no runner for phones without it{last}"
+    if code in (126, 127) and without_python(target):
+        return f"{target.name} cannot start the runner{last}"
     if code == 127:
         python = target.python or "python3"
         return f"{target.name} has no {python}; install it, or let `python` in the profile name it{last}"
@@ -112,11 +188,23 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
         return InputError(text)
+    if kind == "delegate":
+        text += "; --allow-fallback measures what runs instead, and says so"
     if kind == "missing_runtime" and runtime is not None:
         if target.kind == "local":
             return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
         text += f"; bring it there with: edgevqa device setup --target {target.argument} --runtime {runtime}"
     return DeviceError(text)
+
+
+def _with_gpu_log(values: Mapping[str, Any], log: str) -> Mapping[str, Any]:
+    """A result of the runner in C with what LiteRT's GPU accelerator only logs; the one in Python reads that itself."""
+    told = GPULog(log)
+    if not values["ok"]:
+        return {**values, "error": told.why_not(values["error"])} if values.get("kind") == "delegate" else values
+    if "delegate" not in values or values["delegate"] == "GPU":
+        return {**values, "adapter": told.adapter}
+    return {**values, "fell_back": told.why_not("a part of it would run on the CPU")}
 
 
 def run_job(
@@ -145,20 +233,27 @@ def run_job(
     if target.basis == "emulated":
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
-    argv, own = runner_command(target, runtime)
+    argv, own = runner_command(target, runtime, transport)
     # `big` and `little` are masks once `cores.resolve_mask` was asked; what is not timed need not be pinned
     mask = None if target.core_mask in CORE_WORDS else target.core_mask
     settings = {"threads": target.threads, "core_mask": mask, "delegate": target.delegate}
+    settings |= {key: True for key in ("allow_fallback", "enforce_fp32") if getattr(target, key)}
     packages = packages_folder(target, runtime)
     if packages is not None:
         job = {"packages": packages, **job}
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         path = Path(folder) / JOB_NAME
         path.write_text(json.dumps({**settings, **job}), encoding="utf-8")
-        completed = transport.run([*argv, JOB_NAME], {**own, **files, JOB_NAME: path}, fetch, timeout_s)
+        sent = {**own, **files, JOB_NAME: path}
+        questions = str(job.get("inputs"))
+        if without_python(target) and questions in files:
+            sent[questions] = stored_questions(files[questions], Path(folder))
+        completed = transport.run([*argv, JOB_NAME], sent, fetch, timeout_s)
     values = parse_result(completed.stdout)
     if values is None:
         raise DeviceError(_explain(target, completed))
+    if without_python(target) and (runtime, target.delegate) == ("litert", "gpu"):
+        values = _with_gpu_log(values, completed.stderr)
     if not values["ok"]:
         raise _failure(target, values, runtime, files)
     return JobResult(values, completed)
@@ -171,12 +266,11 @@ def probe(target: Target, runtime: str | None = None, transport: Transport | Non
         DeviceError, MissingExtra: see `run_job`.
     """
     transport = transport or open_transport(target)
-    if target.kind == "adb" and target.python is None and runtime is None:
+    if without_python(target) and runtime is None:
         found = phone_probe(transport, target.name)
     else:
         found = run_job(transport, target, {"mode": "probe", "runtime": runtime}, {}).values
-    if target.machine not in (None, found["machine"]):
-        raise DeviceError(f"target {target.name} should be {target.machine}, but the device is {found['machine']}")
+    check_machine(target, str(found["machine"]))
     return found
 
 

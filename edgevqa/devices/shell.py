@@ -55,11 +55,12 @@ for sum; do
 done
 """
 
-# FOLDER SHA256 PART: take the file PART, which has arrived, if it is whole
+# FOLDER SHA256 PART: take the file PART, which has arrived, if it is whole; it may be a program
 ACCEPT = """
 cd "$1/files" || exit 1
 have=$(sha256sum < "$3")
-if [ "${have%% *}" = "$2" ]; then mv -f "$3" "$2"; else rm -f "$3"; echo 'a file arrived damaged' >&2; exit 1; fi
+if [ "${have%% *}" != "$2" ]; then rm -f "$3"; echo 'a file arrived damaged' >&2; exit 1; fi
+chmod 700 "$3" && mv -f "$3" "$2"
 """
 
 # FOLDER SHA256 PART: the same with what comes in
@@ -141,6 +142,7 @@ class ShellTransport(abc.ABC):
     def __init__(self, name: str, folder: str) -> None:
         self.name, self.folder = name, folder
         self.patience = Patience()
+        self.sent = 0  # files that the device did not have
         remove_abandoned()
 
     @abc.abstractmethod
@@ -245,6 +247,7 @@ class ShellTransport(abc.ABC):
                 missing = line[len(LACKS) :]
                 with quiet.HERE.noise():
                     self.send(wanted[missing], missing)
+                self.sent += 1
         return sums
 
     def run(self, argv: Sequence[str], files: Mapping[str, Path], fetch: Sequence[str], timeout_s: float) -> Completed:

@@ -12,13 +12,13 @@ import json
 import platform
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
-from edgevqa.runtimes import get_runtime
+from edgevqa.runtimes import get_delegates, get_runtime
 from edgevqa.storage import config_folder, write_text
 
 BASES = ("measured", "emulated")  # what runs is never predicted
@@ -63,7 +63,10 @@ class Target:
         root: the folder with another architecture's root file system, for an emulated target.
         cpu: the processor that qemu emulates.
         python: the Python interpreter on the device; by default each runtime's own on this machine.
-        delegate: what the runtimes compute with.
+        delegate: what the runtimes compute with: `cpu`, `gpu` in LiteRT, or one of ONNX Runtime's execution providers
+            (`xnnpack`, `nnapi`, `webgpu`, `cuda`, ...), see `runner.PROVIDERS`.
+        allow_fallback: whether something else may run what the delegate does not take; rows then say so.
+        enforce_fp32: whether a GPU is kept from computing in fp16.
         threads: how many threads, unless the command says otherwise.
         core_mask: the cores to run on: a mask such as `0xf0`, `big` or `little`; None leaves it to the system.
         energy_sensor: the name of the sensor that measures energy; None has none.
@@ -89,6 +92,8 @@ class Target:
     cpu: str | None = None
     python: str | None = None
     delegate: str = "cpu"
+    allow_fallback: bool = False
+    enforce_fp32: bool = False
     threads: int = 1
     core_mask: str | None = None
     energy_sensor: str | None = None
@@ -99,6 +104,18 @@ class Target:
     features: tuple[str, ...] = ()
     basis: str = "measured"
     source: Path | None = None
+
+    def on(self, delegate: str | None = None, allow_fallback: bool = False) -> Target:
+        """The same device with another delegate.
+
+        Raises:
+            UsageError: no runtime of the profile knows the delegate; the nearest that they know is named.
+        """
+        if delegate is None and not allow_fallback:
+            return self
+        delegate = delegate or self.delegate
+        check_delegate(delegate, self.runtimes, self.name)
+        return dataclasses.replace(self, delegate=delegate, allow_fallback=allow_fallback or self.allow_fallback)
 
     def check_this_machine(self) -> None:
         """Raise DeviceError, in two lines, when the device is neither this machine nor one with an address."""
@@ -129,7 +146,17 @@ class Target:
         return path if self.source is None else self.source.parent / path
 
 
-_PLAIN = {"str": str, "str | None": str, "int": int, "float | None": float}
+def check_delegate(delegate: str, runtimes: Sequence[str], where: str) -> None:
+    """Raise UsageError unless one of the runtimes knows a delegate."""
+    known = list(dict.fromkeys(name for runtime in runtimes for name in get_delegates(runtime)))
+    if delegate not in known:
+        near = difflib.get_close_matches(delegate, known, 1, 0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        there = ", ".join(runtimes)
+        raise UsageError(f"{where}: unknown delegate {delegate!r} (known in {there}: {', '.join(known)}){hint}")
+
+
+_PLAIN = {"str": str, "str | None": str, "int": int, "bool": bool, "float | None": float}
 
 
 def _unknown(key: str, known: list[str], where: str) -> UsageError:
@@ -206,6 +233,7 @@ def parse_target(text: str, where: str, source: Path | None = None) -> Target:
             get_runtime(runtime)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
+    check_delegate(target.delegate, target.runtimes, where)
     if target.threads < 1:
         raise UsageError(f"{where}: threads should be at least 1, not {target.threads}")
     if target.core_mask is not None:

@@ -7,6 +7,9 @@ Which scheme is the default of a runtime was decided by measuring, see `docs/dec
                               is 2.5 times slower. Products of two activations hold no weights and stay float.
                  reduced-range  for x86 CPUs without VNNI, where sums of products of 8 bits overflow: 7-bit weights.
                               Made only when named.
+    tflite fp16  half-weights
+                 half-gpu     for GPUs: LiteRT's GPU delegate looks words up in fp32 alone, so their table stays fp32.
+                              Made for targets that compute on a GPU, and when named.
     tflite int8  dynamic      for LiteRT. tflite-runtime 2.14 runs these files with wrong logits and without an error.
                  weight-only  for tflite-runtime: right there, as fast as fp32, a quarter of the size.
                  static       activations of linear layers and convolutions as int8, too, by calibration. Attention
@@ -50,6 +53,7 @@ class Scheme:
         summary: one line for people.
         derive: writes the file (second path) from the fp32 file (first path) and calibration inputs, if needed.
         needs_calibration: whether real inputs are needed.
+        cpu_only: why no accelerator takes such a file whole; empty where one may.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Scheme:
     summary: str
     derive: Callable[[Path, Path, Calibration | None], None]
     needs_calibration: bool = False
+    cpu_only: str = ""
 
     @property
     def is_default(self) -> bool:
@@ -141,7 +146,7 @@ def _tflite_weight_only(source: Path, target: Path, _calibration: Calibration | 
     _tflite(source, target, recipe)
 
 
-def _tflite_half(source: Path, target: Path, _calibration: Calibration | None) -> None:
+def _tflite_half(source: Path, target: Path, _calibration: Calibration | None, *, words_too: bool = True) -> None:
     typing, names = (
         require("ai_edge_quantizer.qtyping"),
         require("ai_edge_quantizer.algorithm_manager").AlgorithmName,
@@ -152,6 +157,8 @@ def _tflite_half(source: Path, target: Path, _calibration: Calibration | None) -
     )
     recipe = _recipe()
     recipe.add_quantization_config(".*", _operations().ALL_SUPPORTED, config, names.FLOAT_CASTING)
+    if not words_too:
+        recipe.add_quantization_config(".*", _operations().EMBEDDING_LOOKUP, None, names.NO_QUANTIZE)
     _tflite(source, target, recipe)
 
 
@@ -181,14 +188,39 @@ def _tflite_static(source: Path, target: Path, calibration: Calibration | None) 
     _tflite(source, target, recipe, observer.get_model_qsvs())
 
 
+_NO_INT8 = "GPU delegates do not take these models with weights of 8 bits"
 _ORT, _LITERT, _BOTH = ("onnxruntime",), ("litert",), ("litert", "tflite_runtime")
 
 SCHEMES: tuple[Scheme, ...] = (
     Scheme("float", "onnx", "fp32", _ORT, "fp32 as trained", _copy),
     Scheme("float", "tflite", "fp32", _BOTH, "fp32 as trained", _copy),
     Scheme("half", "onnx", "fp16", _ORT, "fp16 but for the LSTM, fp32 inputs and logits", _onnx_half),
-    Scheme("half-weights", "tflite", "fp16", _BOTH, "fp16 weights, computed as the device likes", _tflite_half),
-    Scheme("dynamic", "onnx", "int8", _ORT, "int8 weights per channel, activations as they come", _onnx_dynamic),
+    Scheme(
+        "half-weights",
+        "tflite",
+        "fp16",
+        _BOTH,
+        "fp16 weights, computed as the device likes",
+        _tflite_half,
+        cpu_only="LiteRT's GPU delegate looks words up in fp32 alone; export with --scheme half-gpu",
+    ),
+    Scheme(
+        "half-gpu",
+        "tflite",
+        "fp16",
+        _BOTH,
+        "as half-weights, with word vectors in fp32 as GPUs want them",
+        functools.partial(_tflite_half, words_too=False),
+    ),
+    Scheme(
+        "dynamic",
+        "onnx",
+        "int8",
+        _ORT,
+        "int8 weights per channel, activations as they come",
+        _onnx_dynamic,
+        cpu_only=_NO_INT8,
+    ),
     Scheme(
         "reduced-range",
         "onnx",
@@ -196,6 +228,7 @@ SCHEMES: tuple[Scheme, ...] = (
         _ORT,
         "as dynamic, with 7-bit weights",
         functools.partial(_onnx_dynamic, reduced_range=True),
+        cpu_only=_NO_INT8,
     ),
     Scheme(
         "dynamic",
@@ -204,6 +237,7 @@ SCHEMES: tuple[Scheme, ...] = (
         _LITERT,
         "int8 weights per channel, activations as they come",
         _tflite_dynamic,
+        cpu_only=_NO_INT8,
     ),
     Scheme(
         "weight-only",
@@ -212,11 +246,37 @@ SCHEMES: tuple[Scheme, ...] = (
         ("tflite_runtime",),
         "int8 weights, computed in fp32",
         _tflite_weight_only,
+        cpu_only=_NO_INT8,
     ),
-    Scheme("static", "tflite", "int8", _BOTH, "int8 linear layers, calibrated ranges", _tflite_static, True),
+    Scheme("static", "tflite", "int8", _BOTH, "int8 linear layers, calibrated ranges", _tflite_static, True, _NO_INT8),
 )
 """In order of preference: the first of a format and precision is its default, the first that names a runtime is what is
 made for that runtime, and the others are made only when they are named."""
+
+
+def scheme_of(manifest: Mapping[str, Any]) -> Scheme | None:
+    """The scheme that an artifact was made by; None where this version does not know it."""
+    wanted = (manifest.get("format"), manifest.get("precision"), manifest.get("scheme"))
+    return next((one for one in SCHEMES if (one.format, one.precision, one.name) == wanted), None)
+
+
+def schemes_for_gpu(formats: Sequence[str], precisions: Sequence[str]) -> tuple[str, ...]:
+    """The schemes to name instead of defaults of which a GPU would leave a part to the CPU.
+
+    Raises:
+        UsageError: no scheme of a format and precision is for anything but CPUs.
+    """
+    names = []
+    for file_format in formats:
+        for precision in precisions:
+            default = default_scheme(file_format, precision)
+            if default.cpu_only:
+                alike = [one for one in SCHEMES if (one.format, one.precision) == (file_format, precision)]
+                better = next((one for one in alike if not one.cpu_only and not one.needs_calibration), None)
+                if better is None:
+                    raise UsageError(f"{file_format} {precision} is for CPUs: {default.cpu_only}; leave it out")
+                names.append(better.name)
+    return tuple(names)
 
 
 def default_scheme(file_format: str, precision: str) -> Scheme:

@@ -56,6 +56,12 @@ def machine_of(target: Target) -> str | None:
     return f"{platform.node()} {platform.machine()} {probe()['cpu_model']}"
 
 
+def delegate_of(target: Target) -> str:
+    """What a target computes with, as a verdict names it: one that let something else run proves less."""
+    fp32 = " in fp32" if target.enforce_fp32 else ""
+    return target.delegate + fp32 + (" or CPU" if target.allow_fallback else "")
+
+
 def version_here(target: Target, runtime: str) -> str | None:
     """The version of a runtime that a local target would use, where that is known without starting it."""
     known = get_runtime(runtime)
@@ -68,7 +74,7 @@ def still_holds(verdict: Verdict | None, target: Target, tolerance: float, runti
     """Whether a verdict need not be found again: nothing that it depends on has changed."""
     if verdict is None:
         return False
-    if (verdict.delegate, verdict.threads) != (target.delegate, target.threads):
+    if (verdict.delegate, verdict.threads) != (delegate_of(target), target.threads):
         return False
     if verdict.machine != machine_of(target):
         return False
@@ -116,7 +122,7 @@ def quick_gate(
         "reference_sha256": manifest["reference_logits"]["sha256"],
         "runtime": runtime,
         "target": target.name,
-        "delegate": target.delegate,
+        "delegate": delegate_of(target),
         "threads": target.threads,
         "created": now(),
         "machine": machine_of(target),

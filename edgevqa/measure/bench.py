@@ -19,7 +19,7 @@ from edgevqa.devices import Target, Transport, open_transport, quiet
 from edgevqa.devices.cores import resolve_mask
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
-from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
+from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes, why_not_on
 from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
 from edgevqa.measure.parts import SAMPLES_NAME, Part, Parts, write_samples
 from edgevqa.measure.profiles import PROFILES_NAME, keep_profile
@@ -137,7 +137,7 @@ class Bench:
 
     def peak_of(self, cell: Cell) -> float | None:
         """What percent of peak refers to, measured once in a call; None where there is no such thing."""
-        if not has_peak(cell):
+        if not has_peak(cell, self.target):
             return None
         key = (cell.environment.id, cell.threads)
         if key not in self.peaks:
@@ -159,7 +159,10 @@ class Bench:
         names = list(dict.fromkeys(name for _artifact, fitting in fits for name in fitting))
         if not names:
             asked = ", ".join(runtimes or self.target.runtimes)
-            raise UsageError(f"no artifact for {asked} among {len(fits)}; export one, or name another runtime")
+            why = next(filter(None, (why_not_on(artifact, self.target) for artifact in artifacts)), None)
+            advice = why or "export one, or name another runtime"
+            on = f" on {self.target.delegate}" if self.target.delegate != "cpu" else ""
+            raise UsageError(f"no artifact for {asked}{on} among {len(fits)}; {advice}")
         places = {name: find_environment(self.target, name, self.transport, self.results) for name in names}
         self.target = resolve_mask(self.target, places[names[0]].facts)
         mask = self.target.core_mask

@@ -10,12 +10,14 @@ from typing import Any
 from typing import Protocol as Interface
 
 from edgevqa.devices import Target
+from edgevqa.devices.jobs import runner_sha256
+from edgevqa.export.quantize import scheme_of
 from edgevqa.measure.environment import Environment
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
-from edgevqa.runtimes import RUNNER, get_runtime
-from edgevqa.storage import dump_json, sha256_bytes, sha256_file
+from edgevqa.runtimes import get_delegates, get_runtime
+from edgevqa.storage import dump_json, sha256_bytes
 
 
 class ArtifactLike(Interface):
@@ -83,24 +85,40 @@ class Cell:
 
 
 def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[str] | None) -> list[str]:
-    """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest."""
+    """The runtimes of a target (or of `wanted`) that the artifact is intended for, see its manifest.
+
+    None of those is left where the target computes on something that takes no such file whole.
+    """
     names = target.runtimes if wanted is None else wanted
     intended = artifact.manifest.get("runtimes") or names
     fitting = [name for name in names if get_runtime(name).format == artifact.manifest["format"]]
-    return [name for name in fitting if name in intended]
+    if why_not_on(artifact, target):
+        return []
+    return [name for name in fitting if name in intended and target.delegate in get_delegates(name)]
+
+
+def why_not_on(artifact: ArtifactLike, target: Target) -> str:
+    """Why a target's delegate is not for such a file; empty where it may be, and where a fall back is allowed."""
+    scheme = scheme_of(artifact.manifest)
+    if target.delegate in ("cpu", "xnnpack") or target.allow_fallback or scheme is None:
+        return ""
+    return scheme.cpu_only
 
 
 def experiment_id(
     artifact: ArtifactLike, target: Target, environment: Environment, threads: int, protocol: Protocol
 ) -> str:
     """The hash of all that a measurement depends on; the environment holds the runtime and its version."""
+    delegate = target.delegate
+    if target.allow_fallback or target.enforce_fp32:  # what they are not said to be, older rows are
+        delegate += f", fallback {target.allow_fallback}, fp32 {target.enforce_fp32}"
     identity = {
         "environment": environment.id,
         "artifact": artifact.manifest["sha256"],
         "questions": artifact.manifest.get("reference", {}).get("sha256"),
-        "target": [target.name, target.core_mask, target.delegate, target.basis],
+        "target": [target.name, target.core_mask, delegate, target.basis],
         "threads": threads,
         "protocol": dataclasses.asdict(protocol),
-        "runner": sha256_file(RUNNER),
+        "runner": runner_sha256(target),
     }
     return sha256_bytes(dump_json(identity).encode())[:16]

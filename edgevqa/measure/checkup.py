@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevqa.devices import Target, open_transport
+from edgevqa.devices import Target, Transport, open_transport
 from edgevqa.devices.cores import describe_clusters, resolve_mask
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.targets import CORE_WORDS, load_target
+from edgevqa.devices.trial import try_delegate
 from edgevqa.errors import DeviceError, EnvironmentFailure
 from edgevqa.measure.host import Finding, HostState, assess
-from edgevqa.runtimes import get_runtime
+from edgevqa.runtimes import get_delegates, get_runtime
 
 LOOK_SECONDS = 1.0
 CLOCK_TOLERANCE_S = 60.0
@@ -66,13 +68,19 @@ def check_up(name_or_path: str | Path) -> CheckUp:
     first = probe(target, None, transport)
     findings = [*compare_clocks(target, first, asked, time.time()), *_disk(target, first)]
     missing = []
-    versions = {}
+    versions, accelerators = {}, []
     for name in target.runtimes:
         try:
             values = probe(target, name, transport)
             versions[name] = f"{get_runtime(name).package} {values['runtimes'][name]}"
         except EnvironmentFailure as error:
             missing.append(f"{name}: {error}")
+            continue
+        found, lacking = find_accelerators(target, name, values.get("delegates"), transport)
+        accelerators += found
+        missing += lacking
+    if not any(target.delegate in get_delegates(name) for name in versions):
+        missing.append(f"a runtime that computes on {target.delegate}, which the profile names")
     first = probe(target, None, transport)  # anew: loading the runtimes was work
     time.sleep(LOOK_SECONDS)
     second = probe(target, None, transport)
@@ -90,7 +98,7 @@ def check_up(name_or_path: str | Path) -> CheckUp:
             missing.append(str(error))
     return CheckUp(
         target=target.name,
-        facts=_facts(target, first, versions, cores),
+        facts=_facts(target, first, versions, cores, accelerators),
         findings=(*findings, *assess(states[0], states[1], target.threads, target.host_checks)),
         missing=tuple(missing),
     )
@@ -136,7 +144,41 @@ def describe_instructions(found: Mapping[str, Any]) -> str:
     return ", ".join(has) + (f"; not {', '.join(lacks)}" if lacks else "")
 
 
-def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str], cores: str) -> dict[str, str]:
+def find_accelerators(
+    target: Target, runtime: str, offered: Sequence[str] | None, transport: Transport
+) -> tuple[list[str], list[str]]:
+    """What a runtime can compute with there but the CPU, each tried, and what the profile's delegate lacks.
+
+    Args:
+        target: the device.
+        runtime: one of its runtimes, which is there.
+        offered: the delegates that the runtime has there, where it says so.
+        transport: the way there.
+    """
+    found, lacking = [], []
+    package = get_runtime(runtime).package
+    for delegate in get_delegates(runtime):
+        wanted = delegate == target.delegate
+        if delegate == "cpu" or (not wanted and delegate not in (offered or ())):
+            continue
+        try:
+            alone = dataclasses.replace(target, delegate=delegate, allow_fallback=False)
+            adapter = try_delegate(alone, runtime, transport)
+        except EnvironmentFailure as error:
+            if wanted:
+                lacking.append(f"{runtime} on {delegate}: {error}")
+        else:
+            found.append(f"{package} {delegate}" + (f": {adapter}" if adapter else ""))
+    return found, lacking
+
+
+def _facts(
+    target: Target,
+    found: Mapping[str, Any],
+    versions: Mapping[str, str],
+    cores: str,
+    accelerators: Sequence[str],
+) -> dict[str, str]:
     memory, free = found.get("memory_mb"), found.get("disk_free_mb")
     return {
         "target": f"{target.name} ({target.kind})",
@@ -151,7 +193,8 @@ def _facts(target: Target, found: Mapping[str, Any], versions: Mapping[str, str]
         "system": f"{found['bits']}-bit, {found['libc'] or 'unknown C library'}",
         "python": f"{found['python']}, numpy {found['numpy'] or 'none of its own'}" if found["python"] else "none",
         "runtimes": ", ".join(versions.values()) or "none of the profile's",
-        "accelerator": target.delegate,
+        "accelerators": "; ".join(accelerators) or "none found",
+        "delegate": target.delegate + (", or what runs instead" if target.allow_fallback else ""),
         "sensors": ", ".join(found["sensors"]) or "none found",
         "energy sensor": target.energy_sensor or "none configured",
     }

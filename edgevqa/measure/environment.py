@@ -10,12 +10,13 @@ from typing import Any
 
 from edgevqa.devices import Target, Transport
 from edgevqa.devices.jobs import probe, run_job
+from edgevqa.devices.trial import try_delegate
 from edgevqa.errors import DeviceError
 from edgevqa.storage import dump_json, read_json, sha256_bytes, waiting_lock, write_json
 
 ENVIRONMENTS_NAME = "environments"
 PEAK_RUNS = 3
-PASSING = ("ok", "host", "runtimes", "memory_mb", "sensors", "disk_free_mb", "wall_clock_s")
+PASSING = ("ok", "host", "runtimes", "memory_mb", "sensors", "disk_free_mb", "wall_clock_s", "delegates")
 """Keys of a probe that are not what the machine is, or that vary a little from one start to the next."""
 
 
@@ -64,11 +65,13 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
     """Ask the device what it is; `Environment.save` stores the answer in the results.
 
     Raises:
-        DeviceError: the device cannot be reached or lacks the runtime.
+        DeviceError: the device cannot be reached or lacks the runtime, or what the target's delegate needs.
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
     facts = {key: value for key, value in found.items() if key not in PASSING}
+    if target.delegate != "cpu":
+        facts["adapter"] = try_delegate(target, runtime, transport)
     memory = found.get("memory_mb")
     facts |= {
         "memory_gb": None if memory is None else round(memory / 1000),

@@ -27,6 +27,11 @@ class Record:
         tokens: length of the question plus the visual tokens.
         scope: what the clock includes, `precomputed regions` or `picture to answer`.
         basis: `measured`, `emulated` or `predicted`.
+        requested_delegate: what the target asked for; None in old rows is `cpu`. `delegate` is what really ran, and
+            `coverage_percent` the share of operators that it took, in so many `partitions`.
+        adapter: the GPU's own name and type, so that one made in software is seen to be one.
+        arithmetic: the precision of the accelerator's arithmetic, where it is known.
+        fell_back: why something else than the whole delegate of the target ran, where that was allowed.
         processes: how many fresh processes the samples come from; `process_counts` says how many from each.
         p50_ms: the median; `p90_ms` and `p99_ms` are MLPerf's early-stopping estimates.
         process_spread_ms: standard deviation between the medians of the processes.
@@ -72,10 +77,14 @@ class Record:
     runtime: str
     runtime_version: str | None = None
     runner_sha256: str | None = None
+    requested_delegate: str | None = None
     delegate: str | None = None
     fully_accelerated: bool | None = None
     coverage_percent: float | None = None
     partitions: int | None = None
+    adapter: str | None = None
+    arithmetic: str | None = None
+    fell_back: str | None = None
     threads: int
     core_mask: str | None = None
     protocol: str

@@ -10,6 +10,7 @@ import statistics
 from typing import Any
 
 from edgevqa.devices import Target
+from edgevqa.devices.jobs import runner_sha256
 from edgevqa.errors import DeviceError, GateFailed, InputError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate
 from edgevqa.measure.host import Finding, HostState, assess, validity
@@ -17,8 +18,6 @@ from edgevqa.measure.parts import SAMPLES_NAME, Part
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
 from edgevqa.measure.statistics import summarise
-from edgevqa.runtimes import RUNNER
-from edgevqa.storage import sha256_file
 
 MODEL_FIELDS = (
     "model",
@@ -32,6 +31,16 @@ MODEL_FIELDS = (
     "tokens",
 )
 NOT_RUN = "not run"
+SOFTWARE = "software"  # how the name of a GPU ends that is none
+ACCELERATOR_FIELDS = (
+    "delegate",
+    "fully_accelerated",
+    "coverage_percent",
+    "partitions",
+    "adapter",
+    "arithmetic",
+    "fell_back",
+)
 FILE_FIELDS = ("regions", "scope", "format", "precision", "scheme", "calibration_sha256")
 
 
@@ -86,7 +95,8 @@ def base_record(cell: Cell, target: Target, protocol: Protocol) -> Record:
         basis=target.basis,
         runtime=cell.runtime,
         runtime_version=cell.environment.facts["runtime_version"],
-        runner_sha256=sha256_file(RUNNER),
+        runner_sha256=runner_sha256(target),
+        requested_delegate=target.delegate,
         threads=cell.threads,
         core_mask=target.core_mask,
         protocol=protocol.name,
@@ -100,13 +110,22 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
     """What the states of the machine say about one process."""
     before, after = (HostState.from_dict(part.values[key]) for key in ("host_before", "host_after"))
     missing = sorted(set(target.features) - set(cell.environment.facts.get("features") or ()))
-    lacking = (Finding("degraded", "features", f"the CPU lacks {', '.join(missing)}"),) if missing else ()
-    return lacking + assess(before, after, cell.threads, target.host_checks)
+    seen = [Finding("degraded", "features", f"the CPU lacks {', '.join(missing)}")] if missing else []
+    adapter, fell_back = part.values.get("adapter"), part.values.get("fell_back")
+    if adapter is not None and adapter.endswith(SOFTWARE):
+        seen.append(Finding("degraded", "adapter", f"the GPU is made in software: {adapter}"))
+    if fell_back is not None:
+        seen.append(Finding("degraded", "delegate", f"not all on {target.delegate}: {fell_back}"))
+    return tuple(seen) + assess(before, after, cell.threads, target.host_checks)
 
 
-def has_peak(cell: Cell) -> bool:
-    """Whether the speed of fp32 matrix products is the right thing to compare a cell with."""
-    return cell.artifact.manifest["precision"] == "fp32" and bool(cell.artifact.manifest.get("macs"))
+def has_peak(cell: Cell, target: Target) -> bool:
+    """Whether the speed of fp32 matrix products on the CPU is the right thing to compare a cell with."""
+    return (
+        target.delegate == "cpu"
+        and cell.artifact.manifest["precision"] == "fp32"
+        and bool(cell.artifact.manifest.get("macs"))
+    )
 
 
 def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float | None) -> Record:
@@ -114,6 +133,7 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
     parts, base = cell.parts.in_order() if cell.parts else [], base_record(cell, target, protocol)
     summary = summarise([part.samples for part in parts], protocol)
     findings = [finding for part in parts for finding in findings_of(cell, target, part)]
+    accelerator: dict[str, Any] = {key: parts[-1].values.get(key) for key in ACCELERATOR_FIELDS}
     last, before, after = parts[-1].values, parts[0].values["host_before"], parts[-1].values["host_after"]
 
     def middle(key: str) -> float | None:
@@ -126,13 +146,15 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
     share, reason = None, None
     if peak is not None:
         share = 100 * 2 * (base.macs or 0) / (summary.min_ms * 1e6) / peak
-    elif has_peak(cell):
+    elif has_peak(cell, target):
         reason = "the device did not say its peak"
+    elif target.delegate != "cpu":
+        reason = f"no peak is known for {target.delegate}"
     else:
         reason = f"no peak is known for {base.precision}" if base.macs else "the manifest has no MACs"
     return dataclasses.replace(
         base,
-        **{key: last[key] for key in ("delegate", "fully_accelerated", "coverage_percent", "partitions")},
+        **accelerator,
         runtime_version=last["runtime_version"],
         processes=len(parts),
         process_counts=tuple(len(part.samples) for part in parts),

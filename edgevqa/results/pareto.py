@@ -16,6 +16,9 @@ from edgevqa.measure.record import Record
 COSTS: dict[str, str] = {"p90": "p90_ms", "size": "file_mb", "memory": "peak_rss_mb"}
 """Front -> the field of a record that it sets against the score; less is better."""
 
+ON_CPU = (None, "CPUExecutionProvider", "XNNPACK", "built-in kernels")
+"""How records name what runs on a CPU, which goes without saying."""
+
 PLUMBING_PROTOCOL = "smoke"
 REPLACED = "a newer row replaces it"
 
@@ -146,7 +149,14 @@ def describe(record: Record) -> str:
     """A row in a few words, as `w0.25-d2 onnx-int8 in onnxruntime`."""
     threads = f", {record.threads} threads" if record.threads > 1 else ""
     cores = f" on cores {record.core_mask}" if record.core_mask else ""
-    return f"{record.submodel} {file_kind(record)} in {record.runtime}{threads}{cores}"
+    return f"{record.submodel} {file_kind(record)} in {record.runtime}{accelerator(record)}{threads}{cores}"
+
+
+def accelerator(record: Record) -> str:
+    """What a row's file ran on if it was no CPU, and that it was one although something else was asked for."""
+    if record.fell_back is not None:
+        return f" on {record.delegate} (fell back)"
+    return f" on {record.adapter or record.delegate}" if record.delegate not in ON_CPU else ""
 
 
 def _newest(records: Sequence[Record]) -> set[int]:
@@ -159,7 +169,8 @@ def _newest(records: Sequence[Record]) -> set[int]:
 
 
 def _identities(record: Record) -> tuple[tuple[object, ...], ...]:
-    cell = (record.target, record.basis, record.runtime, record.threads, record.core_mask, record.protocol)
+    where = (record.target, record.basis, record.runtime, record.requested_delegate or "cpu")
+    cell = (*where, record.threads, record.core_mask, record.protocol)
     return (("content", record.artifact_sha256, *cell), ("place", record.artifact, *cell))
 
 
@@ -175,6 +186,8 @@ def disqualified(record: Record, include_emulated: bool = False) -> str:
         return f"{record.basis}, not measured"
     if record.protocol == PLUMBING_PROTOCOL:
         return "the smoke protocol only shows that everything runs"
+    if record.fell_back is not None:
+        return f"not what was asked for ran, but {record.delegate}: {record.fell_back}"
     if record.score_percent is None:
         return "no score"
     return ""

@@ -1,6 +1,7 @@
 """The runtimes that artifacts run in, and which Python interpreter has each.
 
-What a runtime does is in `runner.py`, the one file that is sent to a device; here is what the host must know.
+What a runtime does is in `runner.py`, the one file that is sent to a device with Python, and in `native/`, the same in
+C for the others; here is what the host must know.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgevqa.errors import EnvironmentFailure, MissingExtra, UsageError
+from edgevqa.storage import dump_json, sha256_bytes, sha256_file
 
 RUNNER = Path(__file__).with_name("runner.py")
+NATIVE_SOURCES = Path(__file__).with_name("native")
+"""The same runner in C, for devices without Python, with the script that builds it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,14 @@ def get_runtime(name: str) -> Runtime:
     return RUNTIMES[name]
 
 
+def get_delegates(name: str) -> tuple[str, ...]:
+    """What a runtime may compute with, whether a device has it or not; raises UsageError for an unknown runtime."""
+    from edgevqa.runtimes.runner import ADAPTERS
+
+    delegates: tuple[str, ...] = ADAPTERS[get_runtime(name).name].delegates
+    return delegates
+
+
 def runtimes_for(artifact_format: str) -> tuple[Runtime, ...]:
     """The runtimes that open files of a format (`onnx`, `tflite`), the preferred one first."""
     return tuple(runtime for runtime in RUNTIMES.values() if runtime.format == artifact_format)
@@ -76,6 +88,12 @@ def check_format(path: Path, runtime: Runtime) -> None:
     fitting = ", ".join(other.name for other in runtimes_for(path.suffix[1:]))
     advice = f"; use {fitting}" if fitting else ""
     raise UsageError(f"{path} is not for this runtime: {runtime.name} opens .{runtime.format} files{advice}")
+
+
+def native_runner_sha256() -> str:
+    """What stands for the runner in C: a hash of its sources, whatever compiler makes a program of them."""
+    found = {path.name: sha256_file(path) for path in sorted(NATIVE_SOURCES.glob("*.[ch]"))}
+    return sha256_bytes(dump_json(found).encode())
 
 
 def importable(runtime: Runtime) -> bool:

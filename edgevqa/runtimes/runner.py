@@ -2,13 +2,15 @@
 
     python runner.py JOB.json
 
-The job is a JSON object; its file names are relative to the working folder. The last line on standard output
-is `EDGEVQA-RESULT {json}`; a failure is `{"ok": false, "error": ..., "kind": ...}` with exit code 3. Modes:
+The job is a JSON object; its file names are relative to the working folder. Its `delegate` is what the runtime is to
+compute with; where that would leave a part of the model to the CPU, the job fails, unless `allow_fallback` is true:
+then the result says in `fell_back` why something else ran. The last line on standard output is
+`EDGEVQA-RESULT {json}`; a failure is `{"ok": false, "error": ..., "kind": ...}` with exit code 3. Modes:
 
     logits  run every question once, write the logits (n, answers) as float32
     time    load, first inference, warm-up, a loop over the questions in turn; write the nanoseconds of each
     peak    fp32 matrix products with numpy, the speed that percent of peak refers to
-    probe   what this machine is and has
+    probe   what this machine is and has; a runtime that is named is really imported
 
 It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. MB are 1e6 bytes.
 """
@@ -16,6 +18,8 @@ It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. M
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import difflib
 import gc
 import glob
 import importlib
@@ -25,10 +29,12 @@ import json
 import os
 import platform
 import re
+import struct
 import sys
+import tempfile
 import time
 from array import array as packed
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 RESULT_MARK = "EDGEVQA-RESULT "
@@ -51,39 +57,106 @@ class RunnerError(Exception):
 # Runtimes
 
 
+# names of ONNX Runtime's execution providers, as jobs call them
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "dml": "DmlExecutionProvider",
+    "acl": "ACLExecutionProvider",
+}
+
+
+class Settings:
+    """How a model is to be opened.
+
+    `whole` wants every operator on the delegate; without it the rest may run on the CPU. `enforce_fp32` forbids a GPU
+    to compute in fp16.
+    """
+
+    def __init__(self, threads: int, delegate: str = "cpu", whole: bool = True, enforce_fp32: bool = False) -> None:
+        self.threads, self.delegate, self.whole, self.enforce_fp32 = threads, delegate, whole, enforce_fp32
+
+
 class OnnxRuntime:
-    """ONNX Runtime's CPU provider with explicit threads."""
+    """ONNX Runtime with one execution provider and explicit threads."""
 
     module = "onnxruntime"
     package = "onnxruntime"
+    delegates = tuple(PROVIDERS)
 
-    def __init__(self, module: Any, model: str, threads: int, delegate: str) -> None:
-        if delegate != "cpu":
-            raise RunnerError("delegate", f"onnxruntime is driven on the CPU only, not on {delegate!r}")
+    def __init__(self, module: Any, model: str, settings: Settings) -> None:
+        provider = PROVIDERS[settings.delegate]
+        if provider not in module.get_available_providers():
+            raise RunnerError("delegate", f"no {settings.delegate} here{having(self, module)}")
         options = module.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
         options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        provider = "CPUExecutionProvider"
-        self.session = module.InferenceSession(model, options, providers=[provider])
-        if self.session.get_providers()[0] != provider:
-            raise RunnerError("delegate", f"asked for {provider}, got {self.session.get_providers()[0]}")
-        kinds = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+        told = hasattr(module.InferenceSession, "get_provider_graph_assignment_info")  # from 1.24 on
+        accelerated = settings.delegate != "cpu"
+        if accelerated and told:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        elif accelerated and settings.whole:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        # without the last argument a failing provider is replaced by the CPU, without an error
+        self.session = module.InferenceSession(model, options, providers=[provider], enable_fallback=0)
+        self.provider, self.on_cpu = (
+            self.session.get_providers()[0],
+            self.assigned_to_cpu() if accelerated and told else {},
+        )
+        if self.provider != provider:
+            raise RunnerError("delegate", f"asked for {provider}, got {self.provider}; its device may be missing")
+        if self.on_cpu and settings.whole:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.on_cpu.items())
+            count = sum(self.on_cpu.values())
+            raise RunnerError("delegate", f"{settings.delegate} leaves {count} operators to the CPU: {kinds}")
+        self.settings, self.whole = settings, not self.on_cpu and (told or settings.whole)
+        kinds_of = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
         self.inputs: Specs = {
-            item.name: (tuple(item.shape), kinds.get(item.type, item.type[len("tensor(") : -1]))
+            item.name: (tuple(item.shape), kinds_of.get(item.type, item.type[len("tensor(") : -1]))
             for item in self.session.get_inputs()
         }
         self.output = only_output([item.name for item in self.session.get_outputs()])
+
+    def assigned_to_cpu(self) -> dict[str, int]:
+        """How many operators of each kind the CPU got, the most frequent first."""
+        counts: dict[str, int] = {}
+        for part in self.session.get_provider_graph_assignment_info():
+            if part.ep_name == PROVIDERS["cpu"]:
+                for node in part.get_nodes():
+                    counts[node.op_type] = counts.get(node.op_type, 0) + 1
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def run(self, inputs: Inputs) -> Any:
         """Logits (1, answers) of the inputs of one question."""
         return self.session.run([self.output], inputs)[0]
 
     def facts(self) -> dict[str, Any]:
-        """What really ran."""
-        provider = self.session.get_providers()[0]
-        return {"delegate": provider, "fully_accelerated": None, "coverage_percent": None, "partitions": None}
+        """What really ran; the share of operators is known only where it is all of them."""
+        accelerated = self.settings.delegate != "cpu"
+        return {
+            "delegate": self.provider,
+            "fully_accelerated": self.whole if accelerated else None,
+            "coverage_percent": 100.0 if accelerated and self.whole else None,
+            "partitions": None,
+            "adapter": vulkan_adapter() if self.settings.delegate == "webgpu" else None,
+            "arithmetic": None,
+        }
+
+    @staticmethod
+    def offered(module: Any) -> list[str]:
+        """The delegates that this package was built with; whether their devices are there is another matter."""
+        available = module.get_available_providers()
+        return [name for name, provider in PROVIDERS.items() if provider in available]
 
 
 class LiteRT:
@@ -94,11 +167,10 @@ class LiteRT:
 
     module = "ai_edge_litert.interpreter"
     package = "ai-edge-litert"
+    delegates: tuple[str, ...] = ("cpu", "gpu")
 
-    def __init__(self, module: Any, model: str, threads: int, delegate: str) -> None:
-        if delegate != "cpu":
-            raise RunnerError("delegate", f"{self.package} is driven on the CPU only, not on {delegate!r}")
-        self.interpreter = module.Interpreter(model_path=model, num_threads=threads)
+    def __init__(self, module: Any, model: str, settings: Settings) -> None:
+        self.interpreter = module.Interpreter(model_path=model, num_threads=settings.threads)
         self.interpreter.allocate_tensors()
         # the signature carries the names of the exporter; the order of a file's tensors may be any
         key = next(iter(self.interpreter.get_signature_list()), None)
@@ -144,6 +216,125 @@ class LiteRT:
             "fully_accelerated": covered == 100.0,
             "coverage_percent": round(covered, 2),
             "partitions": len(delegates),
+            "adapter": None,
+            "arithmetic": None,
+        }
+
+    @staticmethod
+    def offered(module: Any) -> list[str]:
+        """The delegates that came with the package; whether there is a GPU is another matter."""
+        folder = os.path.dirname(module.__file__)
+        return ["cpu", "gpu"] if glob.glob(os.path.join(folder, "libLiteRt*GpuAccelerator.so")) else ["cpu"]
+
+
+class GPULog:
+    """What the log of LiteRT's GPU accelerator tells, and nothing else does."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def find(self, pattern: str) -> Any:
+        """The first place that matches, over lines, or None."""
+        return re.search(pattern, self.text, re.DOTALL)
+
+    @property
+    def adapter(self) -> str | None:
+        """The name and the type of the GPU that was taken."""
+        found = self.find(r"Selected adapter: ([^\n]+?), arch=[^\n]*?adapterType=([^\n,]+)")
+        if found is None:
+            return None
+        kind = found.group(2).strip()
+        return f"{found.group(1)}, {'software' if 'Software' in kind else kind}"
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """How many operators the GPU takes, and how many there are, where it does not take all."""
+        found = self.find(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+        return (int(found.group(1)), int(found.group(1)) + int(found.group(2))) if found else None
+
+    def why_not(self, text: str) -> str:
+        """Why the accelerator did not take the whole model; `text` where the log does not say."""
+        if "No adapters found" in self.text or "No supported adapters" in self.text:
+            return "LiteRT finds no GPU that it can use here (it asks Vulkan, through libvulkan.so.1)"
+        if self.counts is not None:
+            taken, all_of_them = self.counts
+            share = f"LiteRT's GPU delegate takes {taken} of {all_of_them} operators"
+            refused = self.find(r"operations are not supported by GPU delegate:\n(.*?)\n\d+ operations will run")
+            lines = refused.group(1).splitlines() if refused else ()
+            kinds = ", ".join(line.strip(" :") for line in lines)
+            return f"{share} ({100 * taken / all_of_them:.1f} %)" + (f"; not these: {kinds}" if kinds else "")
+        failed = self.find(r"delegate_\w+\.cc:\d+\] Failed to create [^\n]*?: ([A-Z_]+: [^\n]+)")
+        return f"LiteRT's GPU delegate cannot take this model: {failed.group(1) if failed else text}"
+
+
+class LiteRTGPU:
+    """LiteRT's GPU accelerator (ML Drift), driven as a compiled model, the interface that it is made for.
+
+    What it does is told by its log alone: which GPU it took, and which operators it refused.
+    """
+
+    package = LiteRT.package
+
+    def __init__(self, module: Any, model: str, settings: Settings) -> None:
+        if "gpu" not in LiteRT.offered(module):
+            raise RunnerError("delegate", f"this {self.package} comes without its GPU accelerator")
+        compiled = importlib.import_module("ai_edge_litert.compiled_model")
+        accelerators = compiled.HardwareAccelerator.GPU
+        if not settings.whole:
+            accelerators |= compiled.HardwareAccelerator.CPU
+        options = compiled.Options(
+            hardware_accelerators=accelerators,
+            cpu_options=compiled.CpuOptions(num_threads=settings.threads),
+            gpu_options=compiled.GpuOptions(enforce_f32=settings.enforce_fp32),
+        )
+        self.settings, failure = settings, None
+        with captured_log() as log:
+            try:
+                self.model = compiled.CompiledModel.from_file(model, options=options)
+            except RuntimeError as error:
+                failure = error
+        self.log = GPULog("".join(log))
+        if failure is not None:
+            raise RunnerError("delegate", self.log.why_not(one_line(failure)))
+        self.whole = self.model.is_fully_accelerated()
+        if settings.whole and not self.whole:
+            raise RunnerError("delegate", self.log.why_not("a part of it would run on the CPU"))
+        self.key, names = next(iter(self.model.get_signature_list().items()))
+        details = self.model.get_input_tensor_details(self.key)
+        self.inputs: Specs = {
+            name: (tuple(int(size) for size in details[name]["shape"]), details[name]["dtype"])
+            for name in names["inputs"]
+        }
+        output = only_output(names["outputs"])
+        self.shape = tuple(int(size) for size in self.model.get_output_tensor_details(self.key)[output]["shape"])
+        self.buffers = {name: self.model.create_input_buffer_by_name(self.key, name) for name in self.inputs}
+        self.results = {name: self.model.create_output_buffer_by_name(self.key, name) for name in names["outputs"]}
+        self.output = self.results[output]
+
+    def run(self, inputs: Inputs) -> Any:
+        """Logits (1, answers) of the inputs of one question."""
+        for name, buffer in self.buffers.items():
+            buffer.write(inputs[name])
+        self.model.run_by_name(self.key, self.buffers, self.results)
+        count = 1
+        for size in self.shape:
+            count *= size
+        return self.output.read(count, "float32").reshape(self.shape)
+
+    def facts(self) -> dict[str, Any]:
+        """Which GPU ran which share of the model; into how many pieces that fell is not told."""
+        taken, all_of_them = self.log.counts or (1, 1)
+        return {
+            "delegate": "GPU",
+            "fully_accelerated": self.whole,
+            "coverage_percent": 100.0
+            if self.whole
+            else round(100 * taken / all_of_them, 2)
+            if self.log.counts
+            else None,
+            "partitions": 1 if self.whole else None,
+            "adapter": self.log.adapter,
+            "arithmetic": "fp32" if self.settings.enforce_fp32 else None,
         }
 
 
@@ -152,9 +343,68 @@ class TFLiteRuntime(LiteRT):
 
     module = "tflite_runtime.interpreter"
     package = "tflite-runtime"
+    delegates = ("cpu",)
+
+    @staticmethod
+    def offered(module: Any) -> list[str]:
+        """The CPU: the packages hold no other delegate."""
+        return ["cpu"]
 
 
 ADAPTERS: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRT, "tflite_runtime": TFLiteRuntime}
+
+
+def having(adapter: Any, module: Any) -> str:
+    """What a runtime has here, for the end of a message."""
+    return f"; this {adapter.package} has {', '.join(adapter.offered(module))}"
+
+
+@contextlib.contextmanager
+def captured_log() -> Iterator[list[str]]:
+    """Catch what libraries write to standard error past Python; it is passed on when the block is left."""
+    caught: list[str] = []
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield caught
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            log.seek(0)
+            caught.append(log.read().decode(errors="replace"))
+            print(caught[0], end="", file=sys.stderr, flush=True)
+
+
+def vulkan_devices() -> list[tuple[str, str]]:
+    """Name and type of every GPU that Vulkan lists, or nothing where there is no Vulkan."""
+    try:
+        vulkan = ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return []
+    # VkInstanceCreateInfo: sType 1, and nothing else set
+    create, instance, count = ctypes.create_string_buffer(struct.pack("i60x", 1)), ctypes.c_void_p(), ctypes.c_uint32()
+    if vulkan.vkCreateInstance(create, None, ctypes.byref(instance)) != 0:
+        return []
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
+    devices = (ctypes.c_void_p * count.value)()
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), devices)
+    found = []
+    for device in devices[: count.value]:
+        # VkPhysicalDeviceProperties, 824 bytes: four numbers of 32 bits, the type, the name in 256 bytes, ...
+        properties = ctypes.create_string_buffer(4096)
+        vulkan.vkGetPhysicalDeviceProperties(ctypes.c_void_p(device), properties)
+        kind, name = struct.unpack_from("i256s", properties.raw, 16)
+        kinds = ("other", "integrated GPU", "discrete GPU", "virtual GPU", "software")
+        found.append((name.split(b"\0")[0].decode(errors="replace"), kinds[kind] if 0 <= kind < 5 else "other"))
+    vulkan.vkDestroyInstance(instance, None)
+    return found
+
+
+def vulkan_adapter() -> str | None:
+    """The only GPU, or all of them where nothing tells which one was taken."""
+    return " or ".join(f"{name}, {kind}" for name, kind in vulkan_devices()) or None
 
 
 def only_output(names: list[str]) -> str:
@@ -176,17 +426,58 @@ def import_runtime(name: str) -> Any:
         raise RunnerError("missing_runtime", f"{adapter.package} cannot be imported here: {error}") from error
 
 
-def open_model(name: str, module: Any, model: str, threads: int, delegate: str = "cpu") -> Any:
-    """Load a model file: the adapter with `inputs` (name: shape, type), `run(inputs)` and `facts()`."""
+def check_delegate(name: str, module: Any, delegate: str) -> None:
+    """Raise RunnerError unless a runtime can have a delegate of this name."""
+    adapter = ADAPTERS[name]
+    if delegate not in adapter.delegates:
+        near = difflib.get_close_matches(delegate, adapter.delegates, 1, 0.5)
+        hint = f"; did you mean {near[0]}" if near else ""
+        raise RunnerError("delegate", f"{name} knows no delegate {delegate!r}{hint}{having(adapter, module)}")
+
+
+def open_model(
+    name: str,
+    module: Any,
+    model: str,
+    threads: int,
+    delegate: str = "cpu",
+    allow_fallback: bool = False,
+    enforce_fp32: bool = False,
+) -> tuple[Any, str | None]:
+    """Load a model file.
+
+    Returns:
+        the adapter with `inputs` (name: shape, type), `run(inputs)` and `facts()`; and why something else than the
+        whole delegate runs, where `allow_fallback` lets it.
+
+    Raises:
+        RunnerError: the file is missing or broken, or the delegate does not take all of it.
+    """
     if not os.path.isfile(model):
         raise RunnerError("model", f"the model file {model} does not exist")
+    check_delegate(name, module, delegate)
+
+    def load(settings: Settings) -> Any:
+        try:
+            return (LiteRTGPU if settings.delegate == "gpu" else ADAPTERS[name])(module, model, settings)
+        except RunnerError:
+            raise
+        except Exception as error:  # every runtime has its own exceptions for a broken file
+            where, package = "" if settings.delegate == "cpu" else f" on {settings.delegate}", ADAPTERS[name].package
+            if "RequestAdapter" in str(error):
+                raise RunnerError("delegate", f"{package} finds no GPU that it can use here") from error
+            text = f"{package} cannot open {model}{where}: {one_line(error)}"
+            raise RunnerError("delegate" if where else "model", text) from error
+
     try:
-        return ADAPTERS[name](module, model, threads, delegate)
-    except RunnerError:
-        raise
-    except Exception as error:  # every runtime has its own exceptions for a broken file
-        package = ADAPTERS[name].package
-        raise RunnerError("model", f"{package} cannot open {model}: {one_line(error)}") from error
+        return load(Settings(threads, delegate, True, enforce_fp32)), None
+    except RunnerError as error:
+        if error.kind != "delegate" or not allow_fallback or delegate == "cpu":
+            raise
+        reason = str(error)
+    with contextlib.suppress(RunnerError):
+        return load(Settings(threads, delegate, False, enforce_fp32)), reason
+    return load(Settings(threads)), reason
 
 
 def fit(name: str, array: Any, shape: tuple[Any, ...], kind: str) -> Any:
@@ -428,7 +719,8 @@ class Loaded:
         forget_peak()
         before = memory("VmRSS")
         start = time.perf_counter()
-        self.model = open_model(name, module, job["model"], threads, job.get("delegate", "cpu"))
+        options = {"allow_fallback": bool(job.get("allow_fallback")), "enforce_fp32": bool(job.get("enforce_fp32"))}
+        self.model, fell_back = open_model(name, module, job["model"], threads, job.get("delegate", "cpu"), **options)
         load_ms = (time.perf_counter() - start) * 1e3
         arrays = select(self.model.inputs, arrays)
         rows = range(self.count)
@@ -445,6 +737,7 @@ class Loaded:
             "load_ms": load_ms,
             "first_inference_ms": first_ms,
             "baseline_rss_mb": before,
+            "fell_back": fell_back,
             **self.model.facts(),
         }
 
@@ -541,10 +834,10 @@ def run_peak(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_probe(job: dict[str, Any]) -> dict[str, Any]:
-    """Mode `probe`: what this machine is; a runtime that the job names is really imported."""
-    if job.get("runtime"):
-        import_runtime(job["runtime"])
-    return {"ok": True, **probe()}
+    """Mode `probe`: what this machine is; a runtime that the job names is imported, and says which delegates it has."""
+    name = job.get("runtime")
+    offered = {"delegates": ADAPTERS[name].offered(import_runtime(name))} if name else {}
+    return {"ok": True, **probe(), **offered}
 
 
 MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -578,7 +871,6 @@ def end_with(parent: str | None) -> None:
     """Let the kernel end this process with the process that started it, however that ends."""
     if parent is None or not sys.platform.startswith("linux"):
         return
-    import ctypes
     import signal
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

@@ -54,7 +54,7 @@ class Session:
         try:
             module = runner.import_runtime(runtime.name)
             with _quiet():
-                self._model = runner.open_model(runtime.name, module, str(path), threads)
+                self._model, _ = runner.open_model(runtime.name, module, str(path), threads)
         except runner.RunnerError as error:
             raise translate(error, runtime) from error
         self.inputs: runner.Specs = self._model.inputs

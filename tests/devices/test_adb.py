@@ -15,7 +15,6 @@ import pytest
 
 from edgevqa.devices import Target, open_transport
 from edgevqa.devices.adb import parse_devices
-from edgevqa.devices.jobs import probe
 from edgevqa.errors import DeviceError
 from edgevqa.measure.checkup import check_up
 from tests.lab.devices import Phone, running, wait_for
@@ -23,31 +22,11 @@ from tests.lab.devices import Phone, running, wait_for
 HOSTILE = 'it\'s "x"; rm -rf $HOME `id`'
 
 
-@pytest.fixture(scope="module")
-def phone() -> Iterator[Phone]:
-    if shutil.which("adb") is None:
-        pytest.skip("there is no adb here: run `make lab`")
-    found = Phone("amd64")
-    found.start(sys.executable)
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
-def server(phone: Phone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    """The phone with an adb server of its own, so that nobody's real one is disturbed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(phone.adb_port))
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("adb")))
-        yield phone
-        subprocess.run(["adb", "kill-server"], capture_output=True, timeout=30)
-
-
 @pytest.fixture
-def target(server: Phone) -> Iterator[Target]:
-    made = server.target()
+def target(phone: Phone) -> Iterator[Target]:
+    made = phone.target()
     yield made
-    shutil.rmtree(server.path(made), ignore_errors=True)
+    shutil.rmtree(phone.path(made), ignore_errors=True)
 
 
 def test_states_of_devices() -> None:
@@ -55,7 +34,7 @@ def test_states_of_devices() -> None:
     assert parse_devices(listing) == {"R5CT": "unauthorized", "10.0.0.2:5555": "device"}
 
 
-def test_sends_runs_and_fetches_whatever_the_names(server: Phone, target: Target, tmp_path: Path) -> None:
+def test_sends_runs_and_fetches_whatever_the_names(phone: Phone, target: Target, tmp_path: Path) -> None:
     sent = tmp_path / "sent"
     sent.write_bytes(os.urandom(600_000))
     script = 'cp "$1" "$2"; printf "%s|" "$@"; id -u >&2; exit 7'
@@ -66,8 +45,8 @@ def test_sends_runs_and_fetches_whatever_the_names(server: Phone, target: Target
         assert completed.stdout == f"{HOSTILE}|out|"
         assert completed.files["out"].read_bytes() == sent.read_bytes()
         assert set(completed.files) == {"out"}
-    assert list((server.path(target) / "work").iterdir()) == []
-    assert len(list((server.path(target) / "files").iterdir())) == 1
+    assert list((phone.path(target) / "work").iterdir()) == []
+    assert len(list((phone.path(target) / "files").iterdir())) == 1
 
 
 def test_a_hang_is_killed_with_all_it_started(target: Target) -> None:
@@ -86,32 +65,27 @@ def test_no_room_there(target: Target, tmp_path: Path) -> None:
     assert "lost" not in str(caught.value) and "make room there" in str(caught.value)
 
 
-def test_the_server_may_be_killed_and_the_phone_chosen(server: Phone, target: Target) -> None:
+def test_the_server_may_be_killed_and_the_phone_chosen(phone: Phone, target: Target) -> None:
     transport = open_transport(target)
     transport.run(["true"], {}, [], 60)
     subprocess.run(["adb", "kill-server"], check=True, timeout=30)
     assert transport.run(["echo", "back"], {}, [], 60).stdout == "back\n"
     only = dataclasses.replace(target, serial=None)
     assert open_transport(only).run(["echo", "found"], {}, [], 60).stdout == "found\n"
-    with pytest.raises(DeviceError, match=f"does not see R5CT, only {server.serial}"):
+    with pytest.raises(DeviceError, match=f"does not see R5CT, only {phone.serial}"):
         open_transport(dataclasses.replace(target, serial="R5CT")).run(["true"], {}, [], 60)
-    second = f"localhost:{server.port}"
+    second = f"localhost:{phone.port}"
     subprocess.run(["adb", "connect", second], check=True, timeout=30)
     with pytest.raises(DeviceError, match="let `serial` in the profile choose one"):
         open_transport(only).run(["true"], {}, [], 60)
     subprocess.run(["adb", "disconnect", second], check=True, timeout=30)
 
 
-def test_a_phone_without_python_says_so(target: Target) -> None:
-    with pytest.raises(DeviceError, match="phone has no Python, and this version of edgevqa has no runner"):
-        probe(target, "onnxruntime")
-
-
-def test_doctor_asks_a_phone_with_its_shell(server: Phone, target: Target, tmp_path: Path) -> None:
+def test_doctor_asks_a_phone_with_its_shell(phone: Phone, target: Target, tmp_path: Path) -> None:
     profile = tmp_path / "phone.toml"
     profile.write_text(
-        f'name = "phone"\ndescription = "x"\nkind = "adb"\nserial = "{server.serial}"\n'
-        f'folder = "{target.folder}"\nruntimes = ["litert"]\nmachine = "x86_64"\n'
+        f'name = "phone"\ndescription = "x"\nkind = "adb"\nserial = "{phone.serial}"\n'
+        f'folder = "{target.folder}"\nruntimes = ["tflite_runtime"]\nmachine = "x86_64"\n'
     )
     report = check_up(profile)
     assert report.facts["machine"].startswith("simulated phone x86_64 Android 14 ")
@@ -119,15 +93,15 @@ def test_doctor_asks_a_phone_with_its_shell(server: Phone, target: Target, tmp_p
     assert report.facts["memory"].endswith(" GB") and "avx2" in report.facts["features"]
     assert report.facts["processor"].endswith(f"{os.cpu_count()} cores")
     (missing,) = report.missing
-    assert "no runner for phones" in missing and not report.ready
+    assert "needs Python; without it, litert opens the same files" in missing and not report.ready
 
 
-def test_a_phone_that_is_unplugged_and_comes_back(server: Phone, target: Target) -> None:
+def test_a_phone_that_is_unplugged_and_comes_back(phone: Phone, target: Target) -> None:
     transport = open_transport(target)
     transport.run(["true"], {}, [], 60)
-    server.stop()
+    phone.stop()
     with pytest.raises(DeviceError) as caught:
         transport.run(["true"], {}, [], 60)
     assert "\n" not in str(caught.value)
-    server.start(sys.executable)
+    phone.start(sys.executable)
     assert transport.run(["echo", "back"], {}, [], 60).stdout == "back\n"

@@ -13,6 +13,7 @@ import numpy as np
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.data.text import Vocabulary
 from edgevqa.export.exporter import export_submodel
+from edgevqa.export.quantize import SCHEMES
 from edgevqa.models.config import MASKED, MCANConfig, PixelInput, RegionInput, input_specs
 from edgevqa.slimming.grid import MCAN_BST, bst_plan
 from edgevqa.slimming.plan import SubmodelPlan
@@ -129,7 +130,7 @@ def exported() -> Path:
         shared(),
         plan(shared()),
         precisions=("fp32", "fp16", "int8"),
-        schemes=("dynamic", "reduced-range", "weight-only", "static"),
+        schemes=tuple(scheme.name for scheme in SCHEMES),
         out=out,
         calibration=inputs(shared().config, 20, seed=7),
     )

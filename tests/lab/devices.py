@@ -50,6 +50,27 @@ def running(command: str) -> list[int]:
     return [process for process, line in command_lines().items() if line.strip() == command]
 
 
+def built(folder: Path, script: Path) -> None:
+    """Skip the test where a part of the lab has not been built as it should be."""
+    stamp, wanted = folder / "stamp", hashlib.sha256(script.read_bytes()).hexdigest()[:16]
+    if not stamp.exists() or stamp.read_text().strip() != wanted:
+        reasons = [path.read_text().strip() for path in (folder / "reason", LAB / "reason") if path.exists()]
+        pytest.skip(reasons[0] if reasons else "no simulated devices: run `make lab`")
+
+
+def swiftshader() -> Path:
+    """The folder of a GPU made in software, with the settings of Vulkan that choose it."""
+    folder = LAB / "swiftshader"
+    built(folder, SCRIPT.with_name("swiftshader.sh"))
+    return folder
+
+
+def gpu_environment() -> dict[str, str]:
+    """What a process needs to see that GPU, and no other."""
+    folder = swiftshader()
+    return {"VK_ICD_FILENAMES": str(folder / "vk_swiftshader_icd.json"), "LD_LIBRARY_PATH": str(folder)}
+
+
 class Device:
     """A device of the lab, built by a script; skips the test where that has not been done as it should be."""
 
@@ -57,10 +78,7 @@ class Device:
 
     def __init__(self, name: str) -> None:
         self.folder = LAB / name
-        stamp, wanted = self.folder / "stamp", hashlib.sha256(self.script.read_bytes()).hexdigest()[:16]
-        if not stamp.exists() or stamp.read_text().strip() != wanted:
-            reason = LAB / "reason"
-            pytest.skip(reason.read_text().strip() if reason.exists() else "no simulated devices: run `make lab`")
+        built(self.folder, self.script)
         self.port = 0
         self.server: subprocess.Popen[bytes] | None = None
 

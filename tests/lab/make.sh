@@ -18,7 +18,8 @@ give_up() {
 rm -f "$lab/reason"
 [ "$(id -u)" = 0 ] || give_up "building them needs root"
 missing=()
-for pair in mmdebstrap:mmdebstrap qemu-aarch64-static:qemu-user-static ssh:openssh-client adb:adb; do
+for pair in mmdebstrap:mmdebstrap qemu-aarch64-static:qemu-user-static ssh:openssh-client adb:adb gcc:gcc \
+  aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu; do
   command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -32,11 +33,11 @@ unshare --mount true 2> /dev/null || give_up "mounts are refused here"
 devices=(board-amd64 phone-amd64)
 mountpoint -q "$binfmt" || mount -t binfmt_misc binfmt_misc "$binfmt" 2> /dev/null || true
 if [ -e "$binfmt/qemu-aarch64" ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf > "$binfmt/register" 2> /dev/null; then
-  devices+=(board-arm64)
+  devices+=(board-arm64 phone-arm64)
 else
   echo "no simulated ARM devices: qemu cannot be registered in $binfmt" | tee "$lab/reason" >&2
 fi
-for device in "${devices[@]}"; do
+for device in "${devices[@]}" swiftshader; do
   folder=$lab/$device script=$here/${device%-*}.sh
   stamp=$(sha256sum "$script" | cut -c1-16)
   [ "$(cat "$folder/stamp" 2> /dev/null)" != "$stamp" ] || continue
@@ -44,6 +45,10 @@ for device in "${devices[@]}"; do
   rm -rf "$folder"
   mkdir -p "$folder"
   if ! timeout 900 "$script" build "$folder" "${device#*-}" > "$folder/build.log" 2>&1; then
+    if [ "$device" = swiftshader ]; then # the other devices do without
+      echo "no simulated GPU: SwiftShader cannot be had, see $folder/build.log" | tee "$folder/reason" >&2
+      continue
+    fi
     give_up "$device cannot be built, see $folder/build.log"
   fi
   echo "$stamp" > "$folder/stamp"

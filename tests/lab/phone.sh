@@ -2,9 +2,18 @@
 # A simulated Android phone: Android's shell (mksh) and busybox without any C library, behind a small adbd, loopback only.
 #
 #   phone.sh build FOLDER arm64|amd64
-#   phone.sh start FOLDER PORT [PYTHON]    in the foreground; PORT lies outside 5555-5585, which adb's server scans itself
+#   phone.sh start FOLDER PORT [PYTHON [DRIVER]]    in the foreground; PORT lies outside 5555-5585, which adb's server
+#                                                   scans itself; DRIVER is a folder that makes the phone have a GPU
 set -euo pipefail
 command=$1 folder=$(mkdir -p "$2" && realpath "$2") root=$(realpath -m "$2")/root here=$(dirname "$(realpath "$0")")
+
+cpuinfo() { # two cores as in phones of some years ago; runtimes crash when they see the host's x86 text
+  local features='fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp'
+  for core in 0 1; do
+    printf 'processor\t: %d\nBogoMIPS\t: 38.40\nFeatures\t: %s\nCPU implementer\t: 0x41\n' "$core" "$features"
+    printf 'CPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\nCPU revision\t: 1\n\n'
+  done
+}
 
 build() {
   local arch=$1 abi=arm64-v8a name
@@ -12,6 +21,7 @@ build() {
   rm -rf "$root" "$folder/unpacked"
   mmdebstrap -q --variant=extract --mode=root --arch="$arch" --format=directory --include=mksh,busybox-static \
     bookworm "$folder/unpacked"
+  mkdir -p "$root"/{etc/vulkan/icd.d,usr/lib/x86_64-linux-gnu}
   mkdir -p "$root"/{bin,proc,sys/devices/system/cpu,dev,etc,tmp,sdcard,data/local/tmp,system,mnt/small}
   cp "$folder"/unpacked/usr/lib/*-linux-musl/bin/mksh "$root/bin/sh"
   cp "$folder/unpacked/bin/busybox" "$root/bin/"
@@ -33,16 +43,25 @@ done < /system/build.prop
 [ -z "$1" ] || print -r -- "$2"
 G
   chmod 755 "$root/bin/getprop" "$root"
+  if [ "$arch" = arm64 ]; then
+    echo 0-1 | tee "$root"/sys/devices/system/cpu/{possible,present} > /dev/null
+    cpuinfo > "$folder/cpuinfo"
+  fi
 }
 
 case $command in
   build) build "$3" ;;
   start)
-    export root port=$3 python=${4:-python3} here
+    export root port=$3 python=${4:-python3} driver=${5:-} here cpuinfo=$folder/cpuinfo
     exec unshare --mount bash -euc '
       mount -t proc proc "$root/proc"
+      [ ! -e "$cpuinfo" ] || mount --bind "$cpuinfo" "$root/proc/cpuinfo"
       mount --rbind /dev "$root/dev"
       mount -t tmpfs -o size=256k,mode=777 tmpfs "$root/mnt/small"
+      if [ -n "$driver" ]; then
+        mount --bind "$driver" "$root/usr/lib/x86_64-linux-gnu"
+        mount --bind "$driver" "$root/etc/vulkan/icd.d"
+      fi
       exec "$python" "$here/adbd.py" "$port" "$root"'
     ;;
 esac
