@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevqa.devices import Completed, Transport, open_transport
+from edgevqa.devices.answers import PROBE, check_answer
 from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
 from edgevqa.devices.bundle import LOADERS, Bundle, build_bundle
 from edgevqa.devices.emulated import emulated_root
@@ -55,7 +56,8 @@ class JobResult:
         import numpy as np
 
         try:
-            array: NDArray[Any] = np.load(self.file(name), allow_pickle=False)
+            # mapped first: a header may claim more than the file holds
+            array: NDArray[Any] = np.array(np.load(self.file(name), mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
             raise DeviceError(f"{name} came back broken from the device: {error}") from error
         return array
@@ -183,7 +185,7 @@ def _explain(target: Target, completed: Completed) -> str:
 
 
 def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, files: Mapping[str, Path]) -> EdgeVQAError:
-    kind, text = values.get("kind"), f"{target.name}: {values.get('error')}"
+    kind, text = values.get("kind"), f"{target.name}: {last_line(str(values.get('error')))}"
     for remote, path in files.items():
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
@@ -270,6 +272,7 @@ def probe(target: Target, runtime: str | None = None, transport: Transport | Non
         found = phone_probe(transport, target.name)
     else:
         found = run_job(transport, target, {"mode": "probe", "runtime": runtime}, {}).values
+    check_answer(found, PROBE, target.name)
     check_machine(target, str(found["machine"]))
     return found
 

@@ -172,7 +172,7 @@ class ShellTransport(abc.ABC):
         *,
         stdin: int | None = None,
         stdout: Path | None = None,
-        most_bytes: int = MOST_OUTPUT_BYTES,
+        most_bytes: int | None = None,
         late: str | None = None,
     ) -> Said:
         """Run a command line on the device.
@@ -182,7 +182,7 @@ class ShellTransport(abc.ABC):
             timeout_s: seconds after which the client is killed.
             stdin: what the command reads; without it its input stays open until it has ended.
             stdout: where its output goes; kept as text otherwise.
-            most_bytes: of output, after which the client is killed.
+            most_bytes: of output, after which the client is killed; MOST_OUTPUT_BYTES without it.
             late: what to say when it did not end in time; without it that means that the device does not answer.
 
         Raises:
@@ -192,9 +192,11 @@ class ShellTransport(abc.ABC):
             out, err = stdout or Path(name) / "stdout", Path(name) / "stderr"
             argv = self.client(command)
 
+            most = most_bytes or MOST_OUTPUT_BYTES
+
             def look() -> None:
-                if out.stat().st_size > most_bytes:
-                    raise DeviceError(f"{self.name} sent over {most_bytes / 1e6:.0f} MB where far less was asked for")
+                if out.stat().st_size > most:
+                    raise DeviceError(f"{self.name} sent over {most / 1e6:.0f} MB where far less was asked for")
 
             with out.open("wb") as out_stream, err.open("wb") as err_stream:
                 try:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from edgevqa.devices import Target, Transport, open_transport, quiet
+from edgevqa.devices.answers import TIMING, check_answer
 from edgevqa.devices.cores import resolve_mask
-from edgevqa.devices.jobs import run_job
+from edgevqa.devices.jobs import JobResult, run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes, why_not_on
 from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
@@ -42,6 +43,15 @@ def sweep(cores: int) -> list[int]:
     """1, 2, 4 and so on threads, up to as many as there are cores."""
     doubled = [1 << power for power in range(cores.bit_length())]
     return sorted({count for count in doubled if count <= cores} | {cores})
+
+
+def timed(result: JobResult, device: str) -> Part:
+    """What a runner says that it measured; raises DeviceError when it is nonsense."""
+    check_answer(result.values, TIMING, device)
+    samples = result.array("samples.npy")
+    if samples.dtype != np.int64 or samples.ndim != 1 or len(samples) == 0 or samples.min() < 0:
+        raise DeviceError(f"{device} says nonsense: its samples are no nanoseconds; is what runs there broken?")
+    return Part(result.values, samples)
 
 
 class Bench:
@@ -111,7 +121,7 @@ class Bench:
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
             with self.quiet():
                 result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
-            part = Part(result.values, result.array("samples.npy"))
+            part = timed(result, self.target.name)
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
         return part
