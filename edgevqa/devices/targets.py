@@ -66,6 +66,8 @@ class Target:
             (`xnnpack`, `nnapi`, `webgpu`, `cuda`, ...), see `runner.PROVIDERS`.
         allow_fallback: whether something else may run what the delegate does not take; rows then say so.
         enforce_fp32: whether a GPU is kept from computing in fp16.
+        benchmark_model: the official tool of that name for this device, relative to the profile; it times instead of
+            the runner, see `devices/benchmark_model.py`.
         threads: how many threads, unless the command says otherwise.
         core_mask: the cores to run on, such as `0xf0`; None leaves it to the system.
         energy_sensor: the name of the sensor that measures energy; None has none.
@@ -93,6 +95,7 @@ class Target:
     delegate: str = "cpu"
     allow_fallback: bool = False
     enforce_fp32: bool = False
+    benchmark_model: str | None = None
     threads: int = 1
     core_mask: str | None = None
     energy_sensor: str | None = None
