@@ -15,8 +15,8 @@
 #include "npy.h"
 #include "npz.h"
 
-/* A counter of instructions takes this call for a mark; the kernel only says that there is no such thing. */
-enum { MARK_START = 0, MARK_STOP = 1, MARK = 12345, FIRST_SAMPLES = 4096 };
+/* An emulator that counts instructions takes getpriority(MARK, ...) for a mark; a kernel just refuses it. */
+enum { MARK_BEGIN = 0, MARK_END = 1, MARK = 12345, FIRST_SAMPLES = 4096 };
 
 /* A model with its questions, and what loading it cost. */
 struct Loaded {
@@ -142,15 +142,15 @@ static void run_time(const struct Job *job, struct Json *out) {
   while ((double)done < warmup_queries || (double)(now_ns() - start) < warmup_seconds * 1e9) answer(&loaded, done++ % rows);
   read_host(&before);
   int64_t began = now_ns(), now = began;
-  mark(job, MARK_START);
   while (((double)samples.count < queries || (double)(now - began) < shortest) && (double)(now - began) < longest) {
     int64_t row = (int64_t)samples.count % rows;
+    mark(job, MARK_BEGIN);
     start = now_ns();
     answer(&loaded, row);
     now = now_ns();
+    mark(job, MARK_END);
     add_sample(&samples, now - start);
   }
-  mark(job, MARK_STOP);
   read_host(&after);
   const int64_t shape[1] = {(int64_t)samples.count};
   write_npy(path, "<i8", 1, shape, samples.values, samples.count * sizeof *samples.values);
