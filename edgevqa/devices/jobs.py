@@ -220,7 +220,8 @@ def run_job(
     if target.basis == "emulated":
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
-    argv, own = runner_command(target, runtime, transport)
+    multiplier = "onnxruntime" if job.get("mode") == "peak" and without_python(target) else runtime
+    argv, own = runner_command(target, multiplier, transport)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
     packages = packages_folder(target, runtime)
     if packages is not None:

@@ -158,6 +158,11 @@ def test_doctor_names_the_runtimes_of_the_runner(target: Target, phone: Phone, t
     assert report.ready and not report.missing
 
 
+def test_its_peak_is_known_whatever_the_runtime(target: Target) -> None:
+    job = {"mode": "peak", "runtime": "litert"}
+    assert run_job(open_transport(target), target, job, {}).values["gflops"] > 0.01
+
+
 def test_a_phone_that_is_not_what_its_profile_says(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match="target phone should be aarch64, but the device is x86_64"):
         probe(dataclasses.replace(target, machine="aarch64"), "onnxruntime")

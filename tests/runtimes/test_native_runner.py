@@ -119,6 +119,14 @@ def test_probe_says_what_the_machine_is_as_the_other_one(folder: Path) -> None:
     assert found["runtimes"] == {"onnxruntime": None, "litert": "2.3.0", "tflite_runtime": None}
 
 
+def test_peak_is_a_product_of_matrices(folder: Path) -> None:
+    native, python, _logits = both(folder, job("peak"))
+    assert native.keys() == python.keys()
+    assert native["gflops"] > 0.01
+    _code, again = run(folder, job("peak", "litert"))
+    assert again["gflops"] > 0.01
+
+
 def test_pins_to_the_cores_of_the_mask(folder: Path) -> None:
     core = max(os.sched_getaffinity(0))
     _code, result = run(folder, job("time", core_mask=hex(1 << core)))
