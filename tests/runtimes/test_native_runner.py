@@ -269,5 +269,20 @@ def test_ends_with_the_process_that_started_it(folder: Path) -> None:
         wait_for(lambda: not maps(child))
 
 
+def test_the_script_for_an_ndk_finds_its_compiler(tmp_path: Path) -> None:
+    """No NDK is at hand here: this tries the script with a stand-in for the compiler, not the program."""
+    script = native_builds.NATIVE_SOURCES / "build_ndk.sh"
+    tools = tmp_path / "toolchains" / "llvm" / "prebuilt" / "linux-x86_64" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "x86_64-linux-android29-clang").symlink_to(native_builds.compiler())
+    environment = {"PATH": os.environ["PATH"], "ABI": "x86_64", "ANDROID_NDK": str(tmp_path)}
+    command = ["sh", str(script), str(tmp_path / "runner")]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert os.access(tmp_path / "runner", os.X_OK)
+    for change, words, code in (({"ABI": "mips"}, "for the ABI mips", 2), ({"ANDROID_NDK": ""}, "there is no NDK", 3)):
+        done = subprocess.run(command, env={**environment, **change}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code and words in done.stderr
+
+
 def test_another_compiler_is_as_content(tmp_path: Path) -> None:
     native_builds.compile_runner(tmp_path / "runner", cc="clang")
