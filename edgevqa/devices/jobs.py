@@ -234,7 +234,8 @@ def run_job(
     if target.basis == "emulated":
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
-    argv, own = runner_command(target, runtime, transport)
+    multiplier = "onnxruntime" if job.get("mode") == "peak" and without_python(target) else runtime
+    argv, own = runner_command(target, multiplier, transport)
     settings = {"threads": target.threads, "core_mask": target.core_mask, "delegate": target.delegate}
     settings |= {key: True for key in ("allow_fallback", "enforce_fp32") if getattr(target, key)}
     packages = packages_folder(target, runtime)
