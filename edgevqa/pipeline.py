@@ -13,6 +13,7 @@ from edgevqa.checkpoints.data import DataOf
 from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
 from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
 from edgevqa.devices import Target, find_profiles, load_target, open_transport
+from edgevqa.devices.benchmark_model import find_tool
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.patience import Patience
 from edgevqa.devices.shell import ShellTransport
@@ -30,6 +31,7 @@ from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.cells import fitting_runtimes, why_not_on
 from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
 from edgevqa.measure.record import Record
+from edgevqa.measure.tool import JUDGE, measure_with_tool
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import RUNTIMES, get_delegates, get_runtime
 from edgevqa.slimming.grid import grid
@@ -300,7 +302,8 @@ def bench(
 ) -> list[Record]:
     """Gate and measure artifacts on a target, see `edgevqa.measure.bench.bench`.
 
-    A device that goes away is waited for up to `wait_s` seconds; what it was doing then is done once more.
+    A device that goes away is waited for up to `wait_s` seconds; what it was doing then is done once more. A target that
+    has the official `benchmark_model` is timed by it, see `edgevqa.measure.tool.measure_with_tool`.
     """
     target, progress = target or this_machine(), progress or Silent()
     transport = open_transport(target)
@@ -314,6 +317,19 @@ def bench(
             versions[runtime] = probe(target, runtime, transport)["runtimes"][runtime]
         return quick_gate(artifact, runtime, target, transport=transport, runtime_version=versions.get(runtime))
 
+    tool = find_tool(target)
+    if tool is not None and (runtimes is None or JUDGE in runtimes):
+        return measure_with_tool(
+            artifacts,
+            target,
+            tool,
+            gate=gate,
+            transport=transport,
+            results=results,
+            protocol=protocol,
+            threads=threads,
+            progress=progress,
+        )
     return measure(
         artifacts,
         target,

@@ -79,20 +79,26 @@ def show(name: str, as_json: bool) -> None:
         click.echo(f"{key:14} {_text(value)}")
 
 
-@command.command(epilog=examples("edgevqa targets new kitchen --from raspberry-pi-5 --host pi@192.168.1.20"))
+@command.command(
+    epilog=examples(
+        "edgevqa targets new kitchen --from raspberry-pi-5 --host pi@192.168.1.20",
+        "edgevqa targets new pixel --from android-cpu --serial 8A1X0MQ3T",
+    )
+)
 @click.argument("name")
 @click.option("--from", "origin", required=True, metavar="PROFILE", help="The profile that it starts from.")
 @click.option("--host", help="The address for ssh: user@address, ssh://user@address:port, or a name of ~/.ssh/config.")
+@click.option("--serial", help="The serial number of a phone as adb lists it, or address:port over Wi-Fi.")
 @click.option("--force", is_flag=True, help="Replace a profile of your own that is there already.")
 @json_option
-def new(name: str, origin: str, host: str | None, force: bool, as_json: bool) -> None:
+def new(name: str, origin: str, host: str | None, serial: str | None, force: bool, as_json: bool) -> None:
     """Write a profile of your own, called NAME, into edgevqa's folder of settings.
 
     It is a copy that you may edit. Under the name of a shipped profile it takes that one's place.
     """
     from edgevqa.devices.targets import write_profile
 
-    path = write_profile(name, origin, host=host, replace=force)
+    path = write_profile(name, origin, host=host, serial=serial, replace=force)
     if as_json:
         print_json({"name": name, "path": path})
     else:

@@ -192,6 +192,8 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         return InputError(text)
     if kind == "delegate":
         text += "; --allow-fallback measures what runs instead, and says so"
+        if without_python(target) and target.delegate == "gpu":
+            text += "; a phone's own driver is opened by benchmark_model, which the profile may name"
     if kind == "missing_runtime" and runtime is not None:
         if target.kind == "local":
             return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)
@@ -235,7 +237,8 @@ def run_job(
     if target.basis == "emulated":
         timeout_s *= EMULATED_PATIENCE
     runtime = job.get("runtime") or None
-    argv, own = runner_command(target, runtime, transport)
+    multiplier = "onnxruntime" if job.get("mode") == "peak" and without_python(target) else runtime
+    argv, own = runner_command(target, multiplier, transport)
     # `big` and `little` are masks once `cores.resolve_mask` was asked; what is not timed need not be pinned
     mask = None if target.core_mask in CORE_WORDS else target.core_mask
     settings = {"threads": target.threads, "core_mask": mask, "delegate": target.delegate}

@@ -67,6 +67,8 @@ class Target:
             (`xnnpack`, `nnapi`, `webgpu`, `cuda`, ...), see `runner.PROVIDERS`.
         allow_fallback: whether something else may run what the delegate does not take; rows then say so.
         enforce_fp32: whether a GPU is kept from computing in fp16.
+        benchmark_model: the official tool of that name for this device, relative to the profile; it times instead of
+            the runner, see `devices/benchmark_model.py`.
         threads: how many threads, unless the command says otherwise.
         core_mask: the cores to run on: a mask such as `0xf0`, `big` or `little`; None leaves it to the system.
         energy_sensor: the name of the sensor that measures energy; None has none.
@@ -94,6 +96,7 @@ class Target:
     delegate: str = "cpu"
     allow_fallback: bool = False
     enforce_fp32: bool = False
+    benchmark_model: str | None = None
     threads: int = 1
     core_mask: str | None = None
     energy_sensor: str | None = None
@@ -289,13 +292,16 @@ def load_target(name_or_path: str | Path) -> Target:
     return parse_target(content, str(path), path)
 
 
-def write_profile(name: str, origin: str, *, host: str | None = None, replace: bool = False) -> Path:
+def write_profile(
+    name: str, origin: str, *, host: str | None = None, serial: str | None = None, replace: bool = False
+) -> Path:
     """Write a user's own profile as a copy of another one.
 
     Args:
         name: what it is called.
         origin: the profile to copy, by name or path.
         host: its address; a profile of this machine's kind becomes one that is reached over ssh.
+        serial: the serial number of a phone, or `address:port` over Wi-Fi.
         replace: whether it may take the place of a user's own one.
 
     Returns:
@@ -305,11 +311,17 @@ def write_profile(name: str, origin: str, *, host: str | None = None, replace: b
         UsageError: the name makes no sense, or is taken.
         InputError, EnvironmentFailure: a file cannot be read or written.
     """
-    source = load_target(origin).source
+    copied = load_target(origin)
+    source = copied.source
     assert source is not None
     values = {"name": name}
+    if (serial is not None and copied.kind != "adb") or (host is not None and copied.kind == "adb"):
+        right = "--serial" if copied.kind == "adb" else "--host"
+        raise UsageError(f"a profile from {origin} is one of kind {copied.kind}: name the device by {right}")
     if host is not None:
         values |= {"kind": "ssh", "host": host}
+    if serial is not None:
+        values |= {"serial": serial}
     top, table, rest = source.read_text(encoding="utf-8").partition("\n[")
     kept = [line for line in top.splitlines() if line.split("=")[0].strip() not in values]
     # a string of JSON is one of TOML, too

@@ -65,6 +65,26 @@ def inspect_tflite(path: Path) -> TFLiteFile:
         raise IntegrityError(f"{path} is not a whole TFLite file: {error}") from error
 
 
+def tflite_inputs(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name in the signature and shape of every input, in the order in which the file itself has them.
+
+    Raises:
+        MissingExtra: LiteRT is not installed here.
+        IntegrityError: it is no TFLite file.
+    """
+    schema = require("ai_edge_litert.schema_py_generated")
+    try:
+        model = schema.Model.GetRootAs(path.read_bytes())
+        signature = model.SignatureDefs(0)
+        entries = (signature.Inputs(place) for place in range(signature.InputsLength()))
+        names = {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+        graph = model.Subgraphs(signature.SubgraphIndex())
+        places = [graph.Inputs(place) for place in range(graph.InputsLength())]
+        return {names[place]: tuple(map(int, graph.Tensors(place).ShapeAsNumpy())) for place in places}
+    except Exception as error:
+        raise IntegrityError(f"{path} is not a whole TFLite file: {error}") from error
+
+
 @functools.cache
 def _named_class() -> type[torch.nn.Module]:
     nn = require("torch").nn

@@ -113,7 +113,7 @@ def quick_gate(
     tolerance = tolerance_for(manifest["precision"], target.tolerances)
     artifact.verify()
     runtime_version = runtime_version or version_here(target, runtime)
-    known = read_verdict(artifact, runtime, target.name)
+    known = read_verdict(artifact, runtime, target.name, delegate_of(target))
     if known is not None and not again and still_holds(known, target, tolerance, runtime_version):
         return known
     values: dict[str, Any] = {

@@ -24,7 +24,7 @@ from edgevqa.gate.answers import ANSWERED, Subject, answer_all, answers_of
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers, compare_score
 from edgevqa.gate.gate import quick_gate
 from edgevqa.gate.parity import tolerance_for
-from edgevqa.gate.verdict import FAILED, Verdict, judge, now, write_verdict
+from edgevqa.gate.verdict import FAILED, Verdict, judge, now, verdict_path, write_verdict
 from edgevqa.progress import Progress, Silent
 from edgevqa.runtimes import get_runtime, importable
 from edgevqa.storage import read_json, sha256_bytes, write_bytes, write_json
@@ -226,13 +226,15 @@ class Scoring:
 
     @property
     def _path(self) -> Path:
-        name = f"score-{self.exam.slug}-{self.verdict.runtime}-{self.verdict.target}.json"
-        return self.artifact.folder / name
+        verdict = self.verdict
+        name = verdict_path(self.artifact, verdict.runtime, verdict.target, verdict.delegate).name
+        return self.artifact.folder / name.replace("gate", f"score-{self.exam.slug}", 1)
 
     @property
     def _identity(self) -> str:
         verdict = self.verdict
         about: list[Any] = [self.artifact.sha256, verdict.runtime, verdict.runtime_version, verdict.target]
+        about += [verdict.delegate] if verdict.delegate != "cpu" else []
         about += [self.exam.id]
         if self.fp32 is not None:
             about += [sha256_bytes(values.tobytes()) for values in (self.fp32["answer"], self._near_ties)]
@@ -291,7 +293,8 @@ class Scoring:
 
 def answered_here(runtime: str, target: Target) -> bool:
     """Whether a target's answers can be had in this interpreter, or in others of its kind."""
-    return target.kind == "local" and target.python is None and importable(get_runtime(runtime))
+    here = target.kind == "local" and target.python is None and target.delegate == "cpu"
+    return here and importable(get_runtime(runtime))
 
 
 def evaluate_artifact(

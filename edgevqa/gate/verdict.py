@@ -108,17 +108,21 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def verdict_path(artifact: Artifact, runtime: str, target: str) -> Path:
-    """Where the verdict about an artifact lies; raises UsageError for names that make no file name."""
+def verdict_path(artifact: Artifact, runtime: str, target: str, delegate: str = "cpu") -> Path:
+    """Where the verdict about an artifact lies; raises UsageError for names that make no file name.
+
+    What computes on the same target, `delegate`, has a verdict of its own.
+    """
     for name in (runtime, target):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise UsageError(f"{name!r} is no name of a runtime or target")
-    return artifact.folder / f"gate-{runtime}-{target}.json"
+    suffix = "" if delegate == "cpu" else "-on-" + delegate.replace(" ", "-").lower()
+    return artifact.folder / f"gate-{runtime}-{target}{suffix}.json"
 
 
-def read_verdict(artifact: Artifact, runtime: str, target: str) -> Verdict | None:
+def read_verdict(artifact: Artifact, runtime: str, target: str, delegate: str = "cpu") -> Verdict | None:
     """The verdict about this very file and its reference logits, or None: then the gate must run (again)."""
-    path = verdict_path(artifact, runtime, target)
+    path = verdict_path(artifact, runtime, target, delegate)
     if not path.is_file():
         return None
     try:
@@ -133,4 +137,4 @@ def read_verdict(artifact: Artifact, runtime: str, target: str) -> Verdict | Non
 
 def write_verdict(artifact: Artifact, verdict: Verdict) -> None:
     """Keep a verdict beside its artifact; raises EnvironmentFailure when it cannot be written."""
-    write_json(verdict_path(artifact, verdict.runtime, verdict.target), verdict.to_dict())
+    write_json(verdict_path(artifact, verdict.runtime, verdict.target, verdict.delegate), verdict.to_dict())

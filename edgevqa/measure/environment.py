@@ -69,14 +69,16 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         MissingExtra: this machine lacks the runtime.
     """
     found = probe(target, runtime, transport)
-    facts = {key: value for key, value in found.items() if key not in PASSING}
+    more = {"runtime": runtime, "runtime_version": found["runtimes"][runtime]}
     if target.delegate != "cpu":
-        facts["adapter"] = try_delegate(target, runtime, transport)
+        more["adapter"] = try_delegate(target, runtime, transport)
+    return environment_of(found, more, results)
+
+
+def environment_of(found: Mapping[str, Any], more: Mapping[str, Any], results: Path) -> Environment:
+    """The environment that a probe found, with `more` about what runs there."""
+    facts = {key: value for key, value in found.items() if key not in PASSING}
     memory = found.get("memory_mb")
-    facts |= {
-        "memory_gb": None if memory is None else round(memory / 1000),
-        "runtime": runtime,
-        "runtime_version": found["runtimes"][runtime],
-    }
+    facts |= {"memory_gb": None if memory is None else round(memory / 1000), **more}
     identity = sha256_bytes(dump_json(facts).encode())[:16]
     return Environment(identity, facts, results / ENVIRONMENTS_NAME / f"{identity}.json")

@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import secrets
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from edgevqa.devices import Target
@@ -112,11 +113,13 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
     missing = sorted(set(target.features) - set(cell.environment.facts.get("features") or ()))
     seen = [Finding("degraded", "features", f"the CPU lacks {', '.join(missing)}")] if missing else []
     adapter, fell_back = part.values.get("adapter"), part.values.get("fell_back")
+    checks: Sequence[str] = target.host_checks
     if adapter is not None and adapter.endswith(SOFTWARE):
         seen.append(Finding("degraded", "adapter", f"the GPU is made in software: {adapter}"))
+        checks = [check for check in checks if check != "load"]  # which is its own
     if fell_back is not None:
         seen.append(Finding("degraded", "delegate", f"not all on {target.delegate}: {fell_back}"))
-    return tuple(seen) + assess(before, after, cell.threads, target.host_checks)
+    return tuple(seen) + assess(before, after, cell.threads, checks)
 
 
 def has_peak(cell: Cell, target: Target) -> bool:

@@ -16,7 +16,7 @@ from edgevqa.measure.record import Record
 COSTS: dict[str, str] = {"p90": "p90_ms", "size": "file_mb", "memory": "peak_rss_mb"}
 """Front -> the field of a record that it sets against the score; less is better."""
 
-ON_CPU = (None, "CPUExecutionProvider", "XNNPACK", "built-in kernels")
+ON_CPU = (None, "CPUExecutionProvider", "XNNPACK", "built-in kernels", "CPU")
 """How records name what runs on a CPU, which goes without saying."""
 
 PLUMBING_PROTOCOL = "smoke"

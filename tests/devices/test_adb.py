@@ -34,6 +34,29 @@ def test_states_of_devices() -> None:
     assert parse_devices(listing) == {"R5CT": "unauthorized", "10.0.0.2:5555": "device"}
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("unauthorized", "it has not been allowed: unlock it"),
+        ("offline", "adb reconnect offline"),
+        ("no permissions (missing udev rules?)", "this user may not use it"),
+        ("rescue", "its state is rescue"),
+    ],
+)
+def test_a_phone_that_is_not_ready_says_what_to_do(
+    state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What adb lists of such a phone is played, for a simulated one is always ready."""
+    client = tmp_path / "adb"
+    client.write_text(f"#!/bin/sh\nprintf 'List of devices attached\\nR5CT\\t{state}\\n'\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    phone = Target("phone", "a phone", "adb", ("onnxruntime",))
+    with pytest.raises(DeviceError, match=f"phone \\(R5CT\\): .*{words}") as caught:
+        open_transport(phone).run(["true"], {}, [], 60)
+    assert "\n" not in str(caught.value)
+
+
 def test_sends_runs_and_fetches_whatever_the_names(phone: Phone, target: Target, tmp_path: Path) -> None:
     sent = tmp_path / "sent"
     sent.write_bytes(os.urandom(600_000))

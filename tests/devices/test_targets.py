@@ -42,7 +42,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_shipped_profile_is_whole() -> None:
     names = {path.stem for path in profile_folder().glob("*.toml")}
-    assert {"x86", "arm64", "raspberry-pi-4", "raspberry-pi-5", "jetson", "arm64-emulated"} <= names
+    assert {"x86", "arm64", "raspberry-pi-4", "raspberry-pi-5", "jetson", "arm64-emulated", "android-cpu"} <= names
     for name in names:
         target = load_target(name)
         assert target.name == name
@@ -160,3 +160,13 @@ def test_a_profile_of_ones_own_is_a_copy_with_an_address(settings: Path) -> None
     with pytest.raises(UsageError, match="letters"):
         write_profile("../up", "x86")
     assert {path.name for path in settings.iterdir()} == {"kitchen.toml", "own.toml", "other.toml"}
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_phone_has_a_serial_number() -> None:
+    write_profile("pixel", "android-cpu", serial="10.0.0.2:5555")
+    assert (load_target("pixel").serial, load_target("pixel").kind) == ("10.0.0.2:5555", "adb")
+    with pytest.raises(UsageError, match="name the device by --host"):
+        write_profile("board", "raspberry-pi-5", serial="8A1X0MQ3T")
+    with pytest.raises(UsageError, match="name the device by --serial"):
+        write_profile("phone", "android-cpu", host="pi@10.0.0.2")

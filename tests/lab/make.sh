@@ -22,6 +22,8 @@ for pair in mmdebstrap:mmdebstrap qemu-aarch64-static:qemu-user-static ssh:opens
   aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu; do
   command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
 done
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+[ -e /usr/aarch64-linux-gnu/lib/libstdc++.so.6 ] || missing+=(libc6-dev-arm64-cross libstdc++6-arm64-cross)
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get > /dev/null || give_up "there is no apt-get to install ${missing[*]}"
   echo "Installing ${missing[*]} for the simulated devices."

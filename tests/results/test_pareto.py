@@ -54,6 +54,16 @@ def test_equal_rows_share_a_front(make_record) -> None:
     assert [row.fronts for row in pareto(twins)] == [("p90", "size", "memory")] * 2
 
 
+def test_a_row_is_replaced_only_by_one_on_the_same_delegate(make_record) -> None:
+    rows = [
+        make_record(delegate="XNNPACK"),
+        make_record(delegate="GPU", requested_delegate="gpu", adapter="Adreno", experiment_id="b"),
+        make_record(delegate="XNNPACK", requested_delegate="cpu", experiment_id="c"),
+    ]
+    assert [row.replaced for row in pareto(rows)] == [True, False, False]
+    assert describe(rows[1]).endswith(f"in {rows[1].runtime} on Adreno")
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -63,6 +73,7 @@ def test_equal_rows_share_a_front(make_record) -> None:
         ({"n": 0}, "invalid: nothing was timed"),
         ({"basis": "emulated"}, "emulated, not measured"),
         ({"basis": "predicted"}, "predicted, not measured"),
+        ({"fell_back": "no gpu", "delegate": "XNNPACK"}, "not what was asked for ran, but XNNPACK: no gpu"),
         ({"protocol": "smoke"}, "the smoke protocol only shows that everything runs"),
         ({"score_percent": None}, "no score"),
         (

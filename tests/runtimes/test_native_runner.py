@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,12 +112,21 @@ def test_time_goes_on_to_the_least_seconds_and_stops_at_the_most(folder: Path) -
 
 def test_probe_says_what_the_machine_is_as_the_other_one(folder: Path) -> None:
     native, python, _logits = both(folder, {"mode": "probe", "runtime": "onnxruntime"})
-    assert native.keys() == python.keys()
+    assert native.keys() >= python.keys()
     assert native["runtimes"]["onnxruntime"] == python["runtimes"]["onnxruntime"]
-    same = set(native) - {"python", "numpy", "runtimes", "host"}
+    same = set(python) - {"python", "numpy", "runtimes", "host", "disk_free_mb", "wall_clock_s"}
     assert {key: native[key] for key in same} == {key: python[key] for key in same}
+    assert abs(native["wall_clock_s"] - time.time()) < 60 and native["disk_free_mb"] > 0
     _code, found = run(folder, {"mode": "probe", "runtime": "litert"})
     assert found["runtimes"] == {"onnxruntime": None, "litert": "2.3.0", "tflite_runtime": None}
+
+
+def test_peak_is_a_product_of_matrices(folder: Path) -> None:
+    native, python, _logits = both(folder, job("peak"))
+    assert native.keys() == python.keys()
+    assert native["gflops"] > 0.01
+    _code, again = run(folder, job("peak", "litert"))
+    assert again["gflops"] > 0.01
 
 
 def test_pins_to_the_cores_of_the_mask(folder: Path) -> None:
@@ -257,6 +267,21 @@ def test_ends_with_the_process_that_started_it(folder: Path) -> None:
         parent.kill()
         parent.wait()
         wait_for(lambda: not maps(child))
+
+
+def test_the_script_for_an_ndk_finds_its_compiler(tmp_path: Path) -> None:
+    """No NDK is at hand here: this tries the script with a stand-in for the compiler, not the program."""
+    script = native_builds.NATIVE_SOURCES / "build_ndk.sh"
+    tools = tmp_path / "toolchains" / "llvm" / "prebuilt" / "linux-x86_64" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "x86_64-linux-android29-clang").symlink_to(native_builds.compiler())
+    environment = {"PATH": os.environ["PATH"], "ABI": "x86_64", "ANDROID_NDK": str(tmp_path)}
+    command = ["sh", str(script), str(tmp_path / "runner")]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert os.access(tmp_path / "runner", os.X_OK)
+    for change, words, code in (({"ABI": "mips"}, "for the ABI mips", 2), ({"ANDROID_NDK": ""}, "there is no NDK", 3)):
+        done = subprocess.run(command, env={**environment, **change}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code and words in done.stderr
 
 
 def test_another_compiler_is_as_content(tmp_path: Path) -> None:

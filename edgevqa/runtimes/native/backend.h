@@ -35,6 +35,9 @@ struct Backend {
   size_t (*run)(char *const rows[], const float **logits);
 
   void (*facts)(struct Facts *facts);
+
+  /* Loads a product of two square matrices of `size` as a model with inputs a and b; NULL where there is no such thing. */
+  void (*load_product)(int threads, unsigned size);
 };
 
 extern const struct Backend ONNXRUNTIME, LITERT;

@@ -16,7 +16,7 @@ struct Job {
   const char *delegate;  /* "cpu" unless the job says otherwise */
   const char *core_mask; /* NULL leaves it to the system */
   bool allow_fallback;   /* whether another delegate than the wanted one may run, which the result then names */
-  bool markers;          /* whether the timed loop stands between two marks for a counter of instructions */
+  bool markers;          /* whether each timed query stands between two marks for a counter of instructions */
 };
 
 /* Ends the process with a failure of kind `job` when the file is no job. */

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __GLIBC__
 #include <gnu/libc-version.h>
@@ -76,8 +78,19 @@ static void write_processor(struct Json *out) {
   write_sorted(out, "features", names, count);
 }
 
+/* What the kernel says of each core in a file of its own, in another unit. */
+static void write_of_each_core(struct Json *out, const char *key, const char *file, double unit) {
+  char path[128];
+  json_open(out, key, '[');
+  for (int core = next_core(-1); core >= 0; core = next_core(core)) {
+    snprintf(path, sizeof path, CPU "cpu%d/%s", core, file);
+    json_number(out, NULL, read_number(path) / unit);
+  }
+  json_close(out, ']');
+}
+
 static void write_cores(struct Json *out) {
-  char mask[MOST_CORES / 4 + 3] = "0x", path[128];
+  char mask[MOST_CORES / 4 + 3] = "0x";
   unsigned char digits[MOST_CORES / 4] = {0};
   int highest = 0, length = 2;
   json_integer(out, "cores", sysconf(_SC_NPROCESSORS_ONLN));
@@ -88,12 +101,8 @@ static void write_cores(struct Json *out) {
   for (int digit = highest; digit >= 0; digit--) mask[length++] = "0123456789abcdef"[digits[digit]];
   mask[length] = '\0';
   json_text(out, "core_mask", mask);
-  json_open(out, "core_maximum_mhz", '[');
-  for (int core = next_core(-1); core >= 0; core = next_core(core)) {
-    snprintf(path, sizeof path, CPU "cpu%d/cpufreq/cpuinfo_max_freq", core);
-    json_number(out, NULL, read_number(path) / 1000);
-  }
-  json_close(out, ']');
+  write_of_each_core(out, "core_maximum_mhz", "cpufreq/cpuinfo_max_freq", 1000);
+  write_of_each_core(out, "core_capacity", "cpu_capacity", 1);
 }
 
 /* The kernel's name of the device that `path` is a file of, behind what it measures. */
@@ -140,6 +149,8 @@ static void write_sensors(struct Json *out) {
 void write_machine(struct Json *out) {
   char text[KERNEL_FILE], value[LONGEST_FACT];
   struct utsname system;
+  struct statvfs disk;
+  struct timespec now;
   uname(&system);
   json_text(out, "machine", system.machine);
   json_text(out, "system", system.sysname);
@@ -161,4 +172,7 @@ void write_machine(struct Json *out) {
   json_null(out, "python");
   json_null(out, "numpy");
   write_sensors(out);
+  json_number(out, "disk_free_mb", statvfs(".", &disk) == 0 ? (double)disk.f_bavail * (double)disk.f_frsize / 1e6 : NAN);
+  clock_gettime(CLOCK_REALTIME, &now);
+  json_number(out, "wall_clock_s", (double)now.tv_sec + (double)now.tv_nsec / 1e9);
 }

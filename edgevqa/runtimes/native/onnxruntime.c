@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "fail.h"
 #include "files.h"
+#include "matmul_model.h"
 
 enum { API_VERSION = 16, LOG_ERRORS = 3, SEQUENTIAL = 0, ARENA = 1, DEFAULT_MEMORY = 0, FLOAT32 = 1 };
 
@@ -37,6 +38,7 @@ struct ApiBase {
   X(9, Status, Run,                                                                                          \
     (Session *, const void *options, const char *const *, const Value *const *, size_t, const char *const *, \
      size_t, Value **))                                                                                      \
+  X(8, Status, CreateSessionFromArray, (const Env *, const void *, size_t, const Options *, Session **))     \
   X(10, Status, CreateSessionOptions, (Options **))                                                          \
   X(13, Status, SetSessionExecutionMode, (Options *, int))                                                   \
   X(22, Status, SetSessionLogSeverityLevel, (Options *, int))                                                \
@@ -206,6 +208,23 @@ static size_t run(char *const rows[], const float **logits) {
 
 static void facts(struct Facts *found) { found->delegate = "CPUExecutionProvider"; }
 
+static void load_product(int threads, unsigned size) {
+  unsigned char model[MATMUL_MODEL_BYTES];
+  size_t length = make_matmul_model(size, model);
+  make_options(threads);
+  check(CreateSessionFromArray(env, model, length, options, &session), "run", "onnxruntime cannot multiply matrices");
+  input_names[0] = "a";
+  input_names[1] = "b";
+  output_name = "logits";
+  input_count = 2;
+  for (int index = 0; index < input_count; index++) {
+    inputs[index].type = FLOAT32;
+    inputs[index].rank = 2;
+    inputs[index].shape[0] = inputs[index].shape[1] = size;
+    inputs[index].bytes = (size_t)size * size * sizeof(float);
+  }
+}
+
 const struct Backend ONNXRUNTIME = {
     .name = "onnxruntime",
     .package = "onnxruntime",
@@ -216,4 +235,5 @@ const struct Backend ONNXRUNTIME = {
     .prepare = prepare,
     .run = run,
     .facts = facts,
+    .load_product = load_product,
 };
