@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from edgevqa.devices import Target, Transport, open_transport
+from edgevqa.devices.instructions import COUNTS_NAME
 from edgevqa.devices.jobs import run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes
 from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
+from edgevqa.measure.instructions import counted, why_not_counted
 from edgevqa.measure.parts import SAMPLES_NAME, Part, Parts, write_samples
 from edgevqa.measure.profiles import PROFILES_NAME, keep_profile
 from edgevqa.measure.protocols import Protocol, get_protocol
@@ -91,10 +93,14 @@ class Bench:
         job |= {"inputs": "questions.npz", "threads": cell.threads, "samples": "samples.npy"}
         job |= self.protocol.job()
         files = {remote: cell.artifact.file, "questions.npz": self.questions.of(cell.artifact.reference_inputs)}
+        fetch, reason = ["samples.npy"], why_not_counted(self.target, cell.threads)
+        if reason is None:
+            fetch.append(COUNTS_NAME)
+            job["markers"] = True
         for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
-            result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
-            part = Part(result.values, result.array("samples.npy"))
+            result = run_job(self.transport, self.target, job, files, fetch, self.protocol.timeout_s)
+            part = Part({**result.values, **counted(result, reason)}, result.array("samples.npy"))
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
         return part
@@ -120,7 +126,7 @@ class Bench:
 
     def peak_of(self, cell: Cell) -> float | None:
         """What percent of peak refers to, measured once in a call; None where there is no such thing."""
-        if not has_peak(cell):
+        if not has_peak(cell, self.target):
             return None
         key = (cell.environment.id, cell.threads)
         if key not in self.peaks:

@@ -11,6 +11,7 @@ from typing import Protocol as Interface
 
 from edgevqa.devices import Target
 from edgevqa.measure.environment import Environment
+from edgevqa.measure.instructions import why_not_counted
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
@@ -103,4 +104,6 @@ def experiment_id(
         "protocol": dataclasses.asdict(protocol),
         "runner": sha256_file(RUNNER),
     }
+    if target.kind == "emulated":  # a row without counts is measured again once there can be some
+        identity["counted"] = why_not_counted(target, threads) is None
     return sha256_bytes(dump_json(identity).encode())[:16]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, Transport
+from edgevqa.devices.emulated import find_emulator
+from edgevqa.devices.instructions import qemu_version
 from edgevqa.devices.jobs import probe, run_job
 from edgevqa.errors import DeviceError
 from edgevqa.storage import dump_json, read_json, sha256_bytes, write_json
@@ -73,5 +75,7 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
         "runtime": runtime,
         "runtime_version": found["runtimes"][runtime],
     }
+    if target.kind == "emulated":
+        facts["emulator"] = f"qemu {qemu_version(find_emulator())}"
     identity = sha256_bytes(dump_json(facts).encode())[:16]
     return Environment(identity, facts, results / ENVIRONMENTS_NAME / f"{identity}.json")

@@ -13,6 +13,7 @@ from edgevqa.devices import Target
 from edgevqa.errors import DeviceError, GateFailed, InputError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate
 from edgevqa.measure.host import Finding, HostState, assess, validity
+from edgevqa.measure.instructions import summarise_instructions
 from edgevqa.measure.parts import SAMPLES_NAME, Part
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
@@ -104,9 +105,10 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
     return lacking + assess(before, after, cell.threads, target.host_checks)
 
 
-def has_peak(cell: Cell) -> bool:
+def has_peak(cell: Cell, target: Target) -> bool:
     """Whether the speed of fp32 matrix products is the right thing to compare a cell with."""
-    return cell.artifact.manifest["precision"] == "fp32" and bool(cell.artifact.manifest.get("macs"))
+    manifest = cell.artifact.manifest
+    return target.basis == "measured" and manifest["precision"] == "fp32" and bool(manifest.get("macs"))
 
 
 def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float | None) -> Record:
@@ -126,10 +128,14 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
     share, reason = None, None
     if peak is not None:
         share = 100 * 2 * (base.macs or 0) / (summary.min_ms * 1e6) / peak
-    elif has_peak(cell):
+    elif has_peak(cell, target):
         reason = "the device did not say its peak"
+    elif target.basis != "measured":
+        reason = f"{target.basis}: its times say nothing"
     else:
         reason = f"no peak is known for {base.precision}" if base.macs else "the manifest has no MACs"
+    counts = [count for part in parts for count in part.values["instructions"] or ()]
+    instructions = summarise_instructions(counts) if counts else None
     return dataclasses.replace(
         base,
         **{key: last[key] for key in ("delegate", "fully_accelerated", "coverage_percent", "partitions")},
@@ -144,6 +150,9 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         model_rss_mb=highest("model_rss_mb"),
         percent_of_peak=share,
         percent_of_peak_reason=reason,
+        simulated_instructions=instructions.median if instructions else None,
+        simulated_instructions_spread_percent=instructions.spread_percent if instructions else None,
+        simulated_instructions_reason=last["instructions_reason"],
         clock_before_mhz=before["clock_mhz"],
         clock_after_mhz=after["clock_mhz"],
         temperature_before_c=before["temperature_c"],

@@ -612,6 +612,8 @@ def run_job(path: str) -> dict[str, Any]:
         packages = job.get("packages")
         if packages and os.path.isdir(packages):  # before what the device has itself
             sys.path.insert(0, os.path.abspath(packages))
+            # compiled once, beside the packages: without that, every process compiles them again
+            sys.pycache_prefix, sys.dont_write_bytecode = os.path.abspath(os.path.join(packages, "compiled")), False
         return mode(job)
     except RunnerError as error:
         return {"ok": False, "error": str(error), "kind": error.kind}
