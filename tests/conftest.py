@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from edgevqa.devices import Target, load_target
+from edgevqa.devices.setup import set_up
+from edgevqa.errors import DeviceError, EnvironmentFailure
 from tests.lab.devices import Board
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
@@ -74,6 +78,19 @@ def board() -> Iterator[Board]:
 def arm64_board() -> Iterator[Board]:
     """A 64-bit ARM board; what runs there takes its time."""
     yield from started("arm64")
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Target:
+    """The profile `arm64-emulated` with its runtimes, which stay in the lab's root for the next time."""
+    target = dataclasses.replace(load_target("arm64-emulated"), root=str(Board("arm64").folder / "root"))
+    try:
+        set_up(target)
+    except EnvironmentFailure as error:
+        if not isinstance(error, DeviceError) and "pip cannot download" in str(error):
+            pytest.skip(str(error))
+        raise
+    return target
 
 
 def started(arch: str) -> Iterator[Board]:

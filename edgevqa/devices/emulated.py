@@ -7,6 +7,7 @@ another processor than the emulated one; so each run sees the root with a `/proc
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ class Processor:
 # those of the Raspberry Pi 4 and 5, by qemu's names; the second has dot products of int8
 DEFAULT_CPU = "cortex-a76"
 PROCESSORS: Mapping[str, Processor] = {
-    "cortex-a72": Processor("fp asimd evtstrm crc32 cpuid", 0xD08, 0, 3),
+    "cortex-a72": Processor("fp asimd crc32 cpuid", 0xD08, 0, 3),
     "cortex-a76": Processor(
-        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+        "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
         part=0xD0B,
         variant=4,
         revision=1,
@@ -64,7 +65,8 @@ def emulated_root(target: Target) -> Path:
     """The root file system of an emulated target; by default the one that `make lab` builds."""
     if target.root is not None:
         return target.beside(target.root).absolute()
-    return (cache_folder() / "lab" / "board-arm64" / "root").absolute()
+    lab = os.environ.get("EDGEVQA_LAB") or cache_folder() / "lab"
+    return (Path(lab).expanduser() / "board-arm64" / "root").absolute()
 
 
 def find_emulator() -> str:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgevqa.devices import Target
+from edgevqa.devices import Target, Transport
 from edgevqa.devices.emulated import find_emulator
 from edgevqa.devices.instructions import COUNTS_NAME, plugin, read_counts
-from edgevqa.devices.jobs import JobResult
+from edgevqa.devices.jobs import JobResult, run_job
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError
+from edgevqa.measure.protocols import Protocol
+
+if TYPE_CHECKING:
+    from edgevqa.measure.cells import ArtifactLike
+
+LONGEST_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,26 @@ def summarise_instructions(queries: Sequence[int]) -> Instructions:
     """Sum up the instructions of n > 0 queries."""
     median = statistics.median(queries)
     return Instructions(round(median), 100 * (max(queries) - min(queries)) / median)
+
+
+def count_instructions(
+    artifact: ArtifactLike, runtime: str, target: Target, transport: Transport, queries: int
+) -> Instructions:
+    """Count an artifact's first reference questions on an emulated target, without gate and record.
+
+    Raises:
+        DeviceError: nothing is counted on such a target, or the emulator, the counter or the runtime lacks or fails.
+    """
+    reason = why_not_counted(target, 1)
+    if reason is not None:
+        raise DeviceError(f"{target.name}: {reason}")
+    remote = "model" + artifact.file.suffix
+    protocol = Protocol("count", queries, 0.0, LONGEST_S, warmup_queries=3, warmup_seconds=0.0)
+    job: dict[str, Any] = {"mode": "time", "runtime": runtime, "model": remote, "inputs": "questions.npz"}
+    job |= {"threads": 1, "samples": "samples.npy", "markers": True, **protocol.job()}
+    files = {remote: artifact.file, "questions.npz": artifact.reference_inputs}
+    result = run_job(transport, target, job, files, [COUNTS_NAME], protocol.timeout_s)
+    return summarise_instructions(read_counts(result.file(COUNTS_NAME)))
 
 
 def why_not_counted(target: Target, threads: int) -> str | None:
