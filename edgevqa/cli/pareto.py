@@ -119,7 +119,11 @@ def show_instructions(summary: Summary) -> None:
             cells = [record.submodel, file_kind(record), record.runtime, score]
             rows.append([*cells, f"{record.simulated_instructions:,}", f"{spread:.2f}"])
         if rows:
-            print_table(columns, rows, title=f"{section.group.task} on {section.group.target}, a query")
+            print_table(
+                columns,
+                rows,
+                title=f"simulated instructions of a query, {section.group.task} on {section.group.target}",
+            )
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

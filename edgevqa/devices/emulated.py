@@ -21,7 +21,7 @@ from edgevqa.errors import DeviceError, UsageError
 from edgevqa.storage import cache_folder
 
 MACHINE = "aarch64"
-EMULATORS = (f"qemu-{MACHINE}", f"qemu-{MACHINE}-static")  # only the first, which is dynamic, takes plugins
+EMULATORS = (f"qemu-{MACHINE}", f"qemu-{MACHINE}-static")  # the second, which is static, takes no plugins
 CORES = 2
 
 

@@ -5,7 +5,7 @@
  * The program calls getpriority(12345, 0) where a query begins and getpriority(12345, 1) where it ends; at its end FILE
  * holds {"threads": 1, "total": ..., "queries": [...]}. Instructions are counted by translated blocks, of all threads.
  * The declarations are those of qemu's plugin interface (qemu/qemu-plugin.h), which distributions ship without a header.
- * PLUGIN_API is 1 up to qemu 8, and 2 from qemu 9 on; what is used here is the same in both.
+ * PLUGIN_API is 1 up to qemu 8, and 2 from qemu 9 on; what is used here is the same in both. Tried with qemu 7.2 alone.
  */
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -61,7 +61,7 @@ def plugin(emulator: str) -> Path:
     """
     version = qemu_version(emulator)
     if "-plugin" not in _ask(emulator, "--help"):
-        raise DeviceError(f"{emulator} takes no plugins; install qemu's dynamic user mode (Debian: qemu-user)")
+        raise DeviceError(f"{emulator} takes no plugins; install a dynamic qemu-aarch64 (Debian 12: qemu-user)")
     flags = (*FLAGS, f"-DPLUGIN_API={1 if int(version.split('.')[0]) < SECOND_INTERFACE else 2}")
     name = sha256_bytes(SOURCE.read_bytes() + "\n".join(flags).encode())[:16]
     path = cache_folder() / "plugins" / f"instructions-{name}.so"

@@ -114,7 +114,7 @@ def test_an_emulator_without_plugins_says_what_to_install() -> None:
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("there is no static qemu here: run `make lab`")
-    with pytest.raises(DeviceError, match=r"takes no plugins; install .*Debian: qemu-user"):
+    with pytest.raises(DeviceError, match=r"takes no plugins; install .*Debian 12: qemu-user"):
         plugin(emulator)
 
 

@@ -69,4 +69,4 @@ def test_without_a_compiler_or_the_right_qemu_the_reason_is_named(
     (tmp_path / "qemu-aarch64-static").symlink_to(static)
     monkeypatch.setenv("PATH", str(tmp_path))
     reason = why_not_counted(load_target("arm64-emulated"), 1)
-    assert reason is not None and "takes no plugins; install qemu's dynamic user mode (Debian: qemu-user)" in reason
+    assert reason is not None and "takes no plugins; install a dynamic qemu-aarch64 (Debian 12: qemu-user)" in reason
