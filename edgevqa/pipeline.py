@@ -26,7 +26,7 @@ from edgevqa.gate.gate import quick_gate, quick_gates
 from edgevqa.gate.pool import Scored, evaluate_artifacts, evaluate_submodels, submodel_answers
 from edgevqa.gate.score import SAMPLE, Exam
 from edgevqa.gate.verdict import Verdict
-from edgevqa.measure.bench import Threads
+from edgevqa.measure.bench import SWEEP, Threads
 from edgevqa.measure.bench import bench as measure
 from edgevqa.measure.cells import fitting_runtimes, why_not_on
 from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
@@ -302,8 +302,8 @@ def bench(
 ) -> list[Record]:
     """Gate and measure artifacts on a target, see `edgevqa.measure.bench.bench`.
 
-    A device that goes away is waited for up to `wait_s` seconds; what it was doing then is done once more. A target that
-    has the official `benchmark_model` is timed by it, see `edgevqa.measure.tool.measure_with_tool`.
+    A device that goes away is waited for up to `wait_s` seconds; what it was doing then is done once more. A target
+    that has the official `benchmark_model` is timed by it, see `edgevqa.measure.tool.measure_with_tool`.
     """
     target, progress = target or this_machine(), progress or Silent()
     transport = open_transport(target)
@@ -327,7 +327,7 @@ def bench(
             transport=transport,
             results=results,
             protocol=protocol,
-            threads=threads,
+            threads=None if threads == SWEEP else threads,  # a GPU does the work
             progress=progress,
         )
     return measure(

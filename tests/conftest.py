@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from edgevqa.devices import Target, load_target
+from edgevqa.devices.setup import set_up
+from edgevqa.errors import DeviceError, EnvironmentFailure
 from tests.lab.devices import Board, Phone, swiftshader
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
@@ -108,6 +112,19 @@ def connected(arch: str, folders: pytest.TempPathFactory, *driver: str) -> Itera
         yield found
         subprocess.run(["adb", "kill-server"], capture_output=True, timeout=30)
     found.stop()
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Target:
+    """The profile `arm64-emulated` with its runtimes, which stay in the lab's root for the next time."""
+    target = dataclasses.replace(load_target("arm64-emulated"), root=str(Board("arm64").folder / "root"))
+    try:
+        set_up(target)
+    except EnvironmentFailure as error:
+        if not isinstance(error, DeviceError) and "pip cannot download" in str(error):
+            pytest.skip(str(error))
+        raise
+    return target
 
 
 def started(arch: str) -> Iterator[Board]:

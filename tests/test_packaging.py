@@ -31,6 +31,14 @@ def test_every_target_profile_is_installed(setup_cfg: configparser.ConfigParser)
     assert strangers == []
 
 
+def test_every_source_that_is_compiled_on_the_users_machine_is_installed(setup_cfg: configparser.ConfigParser) -> None:
+    sources = list((ROOT / "edgevqa").rglob("*.c"))
+    assert sources
+    for source in sources:
+        package = ".".join(source.parent.relative_to(ROOT).parts)
+        assert "*.c" in setup_cfg["options.package_data"][package].split(), source
+
+
 def test_every_dependency_is_bounded(setup_cfg: configparser.ConfigParser) -> None:
     lists = [setup_cfg["options"]["install_requires"], *setup_cfg["options.extras_require"].values()]
     for requirement in (line for text in lists for line in text.split("\n") if line):

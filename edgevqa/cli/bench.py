@@ -169,14 +169,31 @@ def show(records: Sequence[Record], several: bool = False) -> None:
             *([record.target] if several else []),
             record.model, record.submodel, file_kind(record), record.runtime + accelerator(record), str(record.threads),
             *([record.core_mask or "all"] if masked else []),
-            str(record.n), _number(record.p50_ms), _number(record.p90_ms), _number(record.load_ms),
-            _number(record.peak_rss_mb), record.gate, record.validity.partition(":")[0],
+            str(record.n), *_costs(record),
+            record.gate, record.validity.partition(":")[0],
         ]
         for record in records
     ]  # fmt: skip
+    if any(record.simulated_instructions is not None for record in records):
+        columns.insert(-2, Column("simulated instructions", number=True))
+        for cells, record in zip(rows, records, strict=True):
+            count = record.simulated_instructions
+            cells.insert(-2, "-" if count is None else f"{count:,}")
     print_table(columns, rows)
-    for text in dict.fromkeys(record.validity for record in records if record.validity != "valid"):
+    texts = [record.validity for record in records if record.validity != "valid"]
+    emulated = [record for record in records if record.basis == "emulated" and record.n > 0]
+    if emulated:
+        texts.append("emulated: times and memory say nothing and are not shown")
+    reasons = [record.simulated_instructions_reason for record in emulated]
+    texts += [f"no simulated instructions: {reason}" for reason in reasons if reason]
+    for text in dict.fromkeys(texts):
         note(text)
+
+
+def _costs(record: Record) -> list[str]:
+    """Median, p90, loading and memory; under emulation none of them is the device's."""
+    values = (record.p50_ms, record.p90_ms, record.load_ms, record.peak_rss_mb)
+    return [_number(value) if record.basis == "measured" else "-" for value in values]
 
 
 def note_left_out(artifacts: Sequence[Artifact], total: int, runtimes: Sequence[str]) -> None:

@@ -62,6 +62,8 @@ def command(
         print_json(to_json(summary))
     else:
         show(summary)
+        if include_emulated:
+            show_instructions(summary)
     require_front(summary, as_json)
 
 
@@ -99,6 +101,29 @@ def show(summary: Summary) -> None:
         if section.recommendation is not None:
             click.echo(f"\n{section.recommendation.sentence}\n")
     click.echo(f"table: {summary.csv}")
+
+
+def show_instructions(summary: Summary) -> None:
+    """Print what a query costs emulated processors, in tables of their own: nothing there is a latency."""
+    from edgevqa.results.pareto import file_kind
+    from edgevqa.results.recommend import score_text
+
+    columns = [Column("submodel"), Column("file"), Column("runtime"), Column("score %", number=True)]
+    columns += [Column("simulated instructions", number=True), Column("spread %", number=True)]
+    for section in summary.sections:
+        counted = [row.record for row in section.rows if row.record.simulated_instructions is not None]
+        rows = []
+        for record in sorted(counted, key=lambda record: record.simulated_instructions or 0):
+            score = score_text(record).removesuffix(" %")
+            spread = record.simulated_instructions_spread_percent or 0
+            cells = [record.submodel, file_kind(record), record.runtime, score]
+            rows.append([*cells, f"{record.simulated_instructions:,}", f"{spread:.2f}"])
+        if rows:
+            print_table(
+                columns,
+                rows,
+                title=f"simulated instructions of a query, {section.group.task} on {section.group.target}",
+            )
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

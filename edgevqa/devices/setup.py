@@ -7,6 +7,7 @@ and one folder holds all of it.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from edgevqa.devices import Target, Transport, open_transport, unpack
 from edgevqa.devices.base import RUNTIMES_FOLDER, TEMPORARY_PREFIX
 from edgevqa.devices.emulated import emulated_root
 from edgevqa.devices.jobs import native_bundle, packages_folder, probe, without_python
+from edgevqa.devices.local import LocalTransport
 from edgevqa.devices.shell import ShellTransport, last_line
 from edgevqa.devices.wheels import PINS, find_wheels, parse_version
 from edgevqa.errors import DeviceError, UsageError
@@ -62,7 +64,10 @@ def _unpack(transport: Transport, target: Target, runtime: str, wheels: Sequence
     """Run `unpack.py` on the device; without wheels it says what is there."""
     script = Path(unpack.__file__)
     files = {script.name: script, **{wheel.name: wheel for wheel in wheels}}
-    argv = [target.python or "python3", script.name, str(packages_folder(target, runtime))]
+    python = target.python or "python3"
+    if target.kind == "emulated":  # its root lies here, and unpacking there would take ten times as long
+        transport, python = LocalTransport(), sys.executable
+    argv = [python, script.name, str(packages_folder(target, runtime))]
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
         if wheels:
             path = Path(name) / "wheels.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,12 @@ import numpy as np
 from edgevqa.devices import Target, Transport, open_transport, quiet
 from edgevqa.devices.answers import TIMING, check_answer
 from edgevqa.devices.cores import resolve_mask
+from edgevqa.devices.instructions import COUNTS_NAME
 from edgevqa.devices.jobs import JobResult, run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes, why_not_on
 from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
+from edgevqa.measure.instructions import counted, why_not_counted
 from edgevqa.measure.parts import SAMPLES_NAME, Part, Parts, write_samples
 from edgevqa.measure.profiles import PROFILES_NAME, keep_profile
 from edgevqa.measure.protocols import Protocol, get_protocol
@@ -45,13 +47,13 @@ def sweep(cores: int) -> list[int]:
     return sorted({count for count in doubled if count <= cores} | {cores})
 
 
-def timed(result: JobResult, device: str) -> Part:
-    """What a runner says that it measured; raises DeviceError when it is nonsense."""
+def timed(result: JobResult, device: str, more: Mapping[str, Any]) -> Part:
+    """What a runner says that it measured, with `more`; raises DeviceError when it is nonsense."""
     check_answer(result.values, TIMING, device)
     samples = result.array("samples.npy")
     if samples.dtype != np.int64 or samples.ndim != 1 or len(samples) == 0 or samples.min() < 0:
         raise DeviceError(f"{device} says nonsense: its samples are no nanoseconds; is what runs there broken?")
-    return Part(result.values, samples)
+    return Part({**result.values, **more}, samples)
 
 
 class Bench:
@@ -117,11 +119,15 @@ class Bench:
         job |= {"inputs": "questions.npz", "threads": cell.threads, "samples": "samples.npy"}
         job |= self.protocol.job()
         files = {remote: cell.artifact.file, "questions.npz": self.questions.of(cell.artifact.reference_inputs)}
+        fetch, reason = ["samples.npy"], why_not_counted(self.target, cell.threads)
+        if reason is None:
+            fetch.append(COUNTS_NAME)
+            job["markers"] = True
         for attempt in range(1 + self.protocol.retries):
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
             with self.quiet():
-                result = run_job(self.transport, self.target, job, files, ["samples.npy"], self.protocol.timeout_s)
-            part = timed(result, self.target.name)
+                result = run_job(self.transport, self.target, job, files, fetch, self.protocol.timeout_s)
+            part = timed(result, self.target.name, counted(result, reason))
             if not any(finding.level == "invalid" for finding in findings_of(cell, self.target, part)):
                 break
         return part

@@ -13,6 +13,7 @@ from edgevqa.devices import Target
 from edgevqa.devices.jobs import runner_sha256
 from edgevqa.export.quantize import scheme_of
 from edgevqa.measure.environment import Environment
+from edgevqa.measure.instructions import why_not_counted
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
@@ -121,4 +122,6 @@ def experiment_id(
         "protocol": dataclasses.asdict(protocol),
         "runner": runner_sha256(target),
     }
+    if target.kind == "emulated":  # a row without counts is measured again once there can be some
+        identity["counted"] = why_not_counted(target, threads) is None
     return sha256_bytes(dump_json(identity).encode())[:16]

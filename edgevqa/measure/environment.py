@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, Transport
+from edgevqa.devices.emulated import find_emulator
+from edgevqa.devices.instructions import qemu_version
 from edgevqa.devices.jobs import probe, run_job
 from edgevqa.devices.trial import try_delegate
 from edgevqa.errors import DeviceError
@@ -72,6 +74,8 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
     more = {"runtime": runtime, "runtime_version": found["runtimes"][runtime]}
     if target.delegate != "cpu":
         more["adapter"] = try_delegate(target, runtime, transport)
+    if target.kind == "emulated":
+        more["emulator"] = f"qemu {qemu_version(find_emulator())}"
     return environment_of(found, more, results)
 
 

@@ -39,6 +39,8 @@ class Record:
         peak_rss_mb: peak memory of the process; `model_rss_mb` is what loading and running the model added.
         score_kind: what the score is, `accuracy` or `VQA accuracy`.
         parity: largest logit difference over the logit range; `gate` passed, unscored or failed.
+        simulated_instructions: of an emulated processor for one query, the median over the queries;
+            `simulated_instructions_spread_percent` is the largest difference between two queries.
         percent_of_peak: FLOP/s at the fastest query over those of a large fp32 matrix product.
         validity: `valid`, `degraded: why` or `invalid: why`.
         samples: the file of raw samples, (n,) int64 ns, relative to the folder of the results.
@@ -124,6 +126,8 @@ class Record:
     percent_of_peak: float | None = None
     percent_of_peak_reason: str | None = None
     simulated_instructions: int | None = None
+    simulated_instructions_spread_percent: float | None = None
+    simulated_instructions_reason: str | None = None
     clock_before_mhz: float | None = None
     clock_after_mhz: float | None = None
     temperature_before_c: float | None = None

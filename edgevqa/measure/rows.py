@@ -15,6 +15,7 @@ from edgevqa.devices.jobs import runner_sha256
 from edgevqa.errors import DeviceError, GateFailed, InputError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate
 from edgevqa.measure.host import Finding, HostState, assess, validity
+from edgevqa.measure.instructions import summarise_instructions
 from edgevqa.measure.parts import SAMPLES_NAME, Part
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
@@ -124,11 +125,8 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
 
 def has_peak(cell: Cell, target: Target) -> bool:
     """Whether the speed of fp32 matrix products on the CPU is the right thing to compare a cell with."""
-    return (
-        target.delegate == "cpu"
-        and cell.artifact.manifest["precision"] == "fp32"
-        and bool(cell.artifact.manifest.get("macs"))
-    )
+    manifest, on_cpu = cell.artifact.manifest, target.basis == "measured" and target.delegate == "cpu"
+    return on_cpu and manifest["precision"] == "fp32" and bool(manifest.get("macs"))
 
 
 def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float | None) -> Record:
@@ -153,8 +151,12 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         reason = "the device did not say its peak"
     elif target.delegate != "cpu":
         reason = f"no peak is known for {target.delegate}"
+    elif target.basis != "measured":
+        reason = f"{target.basis}: its times say nothing"
     else:
         reason = f"no peak is known for {base.precision}" if base.macs else "the manifest has no MACs"
+    counts = [count for part in parts for count in part.values["instructions"] or ()]
+    instructions = summarise_instructions(counts) if counts else None
     return dataclasses.replace(
         base,
         **accelerator,
@@ -169,6 +171,9 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         model_rss_mb=highest("model_rss_mb"),
         percent_of_peak=share,
         percent_of_peak_reason=reason,
+        simulated_instructions=instructions.median if instructions else None,
+        simulated_instructions_spread_percent=instructions.spread_percent if instructions else None,
+        simulated_instructions_reason=last["instructions_reason"],
         clock_before_mhz=before["clock_mhz"],
         clock_after_mhz=after["clock_mhz"],
         temperature_before_c=before["temperature_c"],

@@ -13,13 +13,14 @@ from edgevqa.devices import Target
 from tests.cli.conftest import SMALLEST, Program, says
 from tests.lab.devices import Board
 
+RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite", "tflite_runtime": "tflite"}
 PROFILE = """
 name = "simulated-pi"
 description = "a Raspberry Pi 5 under qemu"
 kind = "ssh"
 host = "127.0.0.1"
 machine = "aarch64"
-runtimes = ["onnxruntime"]
+runtimes = ["onnxruntime", "litert", "tflite_runtime"]
 protocol = "smoke"
 basis = "emulated"
 host_checks = []
@@ -49,7 +50,7 @@ def test_faults_of_the_way_are_one_line_and_exit_3(board: Board, light_program: 
 @pytest.mark.timeout(2400)
 def test_the_whole_chain_on_a_simulated_raspberry_pi(arm64_board: Board, program: Program, tmp_path: Path) -> None:
     target, path = profile(arm64_board, tmp_path)
-    made = program("export", *SMALLEST, "--format", "onnx", cwd=tmp_path)
+    made = program("export", *SMALLEST, "--runtime", ",".join(RUNTIMES), cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     lacking = program("bench", "--target", str(path), cwd=tmp_path)
     says(lacking, 3, "onnxruntime cannot be imported", "edgevqa device setup --target")
@@ -57,20 +58,24 @@ def test_the_whole_chain_on_a_simulated_raspberry_pi(arm64_board: Board, program
     if "pip cannot download" in brought.stderr:
         pytest.skip(brought.stderr)
     assert brought.returncode == 0, brought.stderr
-    assert "aarch64.whl" in brought.stdout
+    assert brought.stdout.count("aarch64.whl") == 2 * len(RUNTIMES)
+    assert "numpy-2." in brought.stdout and "numpy-1.26.4" in brought.stdout  # each in a folder of its own
     measured = program("bench", "--target", str(path), cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr + measured.stdout
-    (row,) = [json.loads(line) for line in (tmp_path / "results" / "records.jsonl").read_text().splitlines()]
-    assert (row["target"], row["basis"], row["gate"]) == ("simulated-pi", "emulated", "passed")
-    assert row["n"] >= 64 or row["p50_ms"] is not None
-    assert row["parity"] < 1e-4
-    (environment,) = (tmp_path / "results" / "environments").iterdir()
-    facts = json.loads(environment.read_text())["environment"]
-    assert (facts["machine"], facts["board"]) == ("aarch64", "Raspberry Pi 5 Model B Rev 1.0")
+    rows = [json.loads(line) for line in (tmp_path / "results" / "records.jsonl").read_text().splitlines()]
+    assert [(row["runtime"], row["format"]) for row in rows] == list(RUNTIMES.items())
+    for row in rows:
+        assert (row["target"], row["basis"], row["gate"]) == ("simulated-pi", "emulated", "passed")
+        assert row["n"] >= 64 or row["p50_ms"] is not None
+        assert row["parity"] < 1e-4
+        assert row["simulated_instructions"] is None and "kind emulated" in row["simulated_instructions_reason"]
+    assert [row["runtime_version"] for row in rows] == ["1.31.1", "2.3.0", "2.14.0"]
+    for environment in (tmp_path / "results" / "environments").iterdir():
+        facts = json.loads(environment.read_text())["environment"]
+        assert (facts["machine"], facts["board"]) == ("aarch64", "Raspberry Pi 5 Model B Rev 1.0")
     program("pareto", "--include-emulated", cwd=tmp_path)
     with (tmp_path / "results" / "pareto.csv").open() as stream:
-        (line,) = csv.DictReader(stream)
-    assert line["basis"] == "emulated"
+        assert [line["basis"] for line in csv.DictReader(stream)] == ["emulated"] * len(RUNTIMES)
     cleaned = program("device", "clean", "--target", str(path), cwd=tmp_path)
     assert cleaned.returncode == 0, cleaned.stderr
     assert not arm64_board.path(target).exists()

@@ -149,9 +149,12 @@ class Board(Device):
         super().__init__(f"board-{arch}")
         self.machine = MACHINES[arch]
         self.home = self.folder / "root" / "home" / "pi"
+        forced = os.environ.get("EDGEVQA_LAB_PROOT") == "1"
+        self.without_mounts = arch == "arm64" and (forced or (self.folder / "proot").exists())
 
     def start(self, *arguments: str) -> None:
-        if self.machine == "aarch64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        registered = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
+        if self.machine == "aarch64" and not self.without_mounts and not registered:
             pytest.skip("qemu is not registered for ARM programs: run `make lab`")
         super().start(*arguments)
 
@@ -166,7 +169,10 @@ class Board(Device):
             with contextlib.suppress(OSError):
                 text = path.read_text()
                 parents[int(path.parent.name)] = int(text.rpartition(")")[2].split()[1])
-        first = [child for child, parent in parents.items() if parent == self.server.pid]
+        listener = self.server.pid
+        if self.without_mounts:  # proot, which has started sshd
+            listener = next((child for child, parent in parents.items() if parent == listener), listener)
+        first = [child for child, parent in parents.items() if parent == listener]
         return first + [child for child, parent in parents.items() if parent in first]
 
     def cut(self) -> None:
@@ -178,6 +184,8 @@ class Board(Device):
     def stop(self) -> None:
         if self.server is not None:
             self.cut()
+            with contextlib.suppress(OSError):  # what proot has started does not end with it
+                os.killpg(self.server.pid, signal.SIGKILL)
         super().stop()
 
     def target(self, folder: Path, **changes: object) -> Target:

@@ -106,6 +106,12 @@ def test_tflite_runtime_answers_in_its_own_python(folder: Path) -> None:
     assert result["numpy"].startswith("1.")
 
 
+def test_markers_change_nothing_where_nobody_counts(folder: Path) -> None:
+    code, result = run(folder, job("time", markers=True))
+    assert code == 0
+    assert result["n"] == len(np.load(folder / "samples.npy")) == TIMES["minimum_queries"]
+
+
 def test_time_reports_samples_memory_and_the_state_of_the_machine(folder: Path) -> None:
     code, result = run(folder, job("time"))
     samples = np.load(folder / "samples.npy")
