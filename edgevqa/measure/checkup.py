@@ -69,7 +69,7 @@ def check_up(name_or_path: str | Path) -> CheckUp:
         found, lacking = find_accelerators(target, name, values.get("delegates"), transport)
         accelerators += found
         missing += lacking
-    if not any(target.delegate in get_delegates(name) for name in versions):
+    if versions and not any(target.delegate in get_delegates(name) for name in versions):
         missing.append(f"a runtime that computes on {target.delegate}, which the profile names")
     first = probe(target, None, transport)  # anew: loading the runtimes was work
     time.sleep(LOOK_SECONDS)
