@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,14 +71,12 @@ def command(
         )
     passed_over, unsuited = left_out(found, runtimes or chosen.runtimes), not_for_delegate(found, chosen)
     if as_json:
-        others = [{**entry, "reason": why} for why, those in unsuited.items() for entry in folders(those)]
-        everything = [*folders(passed_over), *others]
+        everything = folders(passed_over) + unsuited_folders(unsuited)
         print_json({"records": [record.to_dict() for record in records], "left_out": everything})
     else:
         show(records)
         note_left_out(passed_over, len(found), runtimes or chosen.runtimes)
-        for reason, artifacts_of in unsuited.items():
-            note(f"left out: {len(artifacts_of)} of {len(found)} files, which are for CPUs: {reason}")
+        note_unsuited(unsuited, len(found))
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     failed = [record for record in records if record.gate == "failed"]
     unmeasured = [record for record in records if record.n == 0 and record.gate != "failed"]
@@ -126,6 +124,17 @@ def note_left_out(artifacts: Sequence[Artifact], total: int, runtimes: Sequence[
         f"left out: {len(artifacts)} of {total} files, which are not for {' or '.join(runtimes)}; "
         f"--runtime {','.join(others)} takes them"
     )
+
+
+def note_unsuited(unsuited: Mapping[str, Sequence[Artifact]], total: int) -> None:
+    """Say how many files the target's delegate does not take, and why."""
+    for reason, artifacts in unsuited.items():
+        note(f"left out: {len(artifacts)} of {total} files, which are for CPUs: {reason}")
+
+
+def unsuited_folders(unsuited: Mapping[str, Sequence[Artifact]]) -> list[dict[str, object]]:
+    """The same for JSON."""
+    return [{**entry, "reason": reason} for reason, those in unsuited.items() for entry in folders(those)]
 
 
 def folders(artifacts: Sequence[Artifact]) -> list[dict[str, object]]:
