@@ -69,7 +69,8 @@ def command(
             results=results,
             progress=progress,
         )
-    passed_over, unsuited = left_out(found, runtimes or chosen.runtimes), not_for_delegate(found, chosen)
+    passed_over = left_out(found, runtimes or chosen.runtimes)
+    unsuited = not_for_delegate([one for one in found if one not in passed_over], chosen)
     if as_json:
         everything = folders(passed_over) + unsuited_folders(unsuited)
         print_json({"records": [record.to_dict() for record in records], "left_out": everything})

@@ -113,7 +113,7 @@ def command(
                     if each.manifest["submodel"] == _plan(checkpoint_of(each, model), width, depth).name
                 ]
             passed_over = left_out(found, in_files or chosen.runtimes)
-            unsuited = not_for_delegate(found, chosen)
+            unsuited = not_for_delegate([one for one in found if one not in passed_over], chosen)
             judged = evaluate(
                 found,
                 model=model,
