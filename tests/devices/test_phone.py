@@ -80,7 +80,7 @@ def test_a_bundle_is_whole_and_built_once(machine: str) -> None:
     for name in set(manifest["files"]) - {"versions.json"}:
         head = (made.folder / name).read_bytes()[:20]
         assert (head[:4], head[18]) == (b"\x7fELF", elf), name
-    assert 30e6 < manifest["bytes"] < 50e6
+    assert 30e6 < manifest["bytes"] < 80e6
     changed = (made.folder / "edgevqa-runner").stat().st_mtime_ns
     assert build_bundle(machine).folder == made.folder
     assert (made.folder / "edgevqa-runner").stat().st_mtime_ns == changed
