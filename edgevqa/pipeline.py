@@ -33,7 +33,7 @@ from edgevqa.measure.fleet import WAIT_S, Outcome, measure_fleet
 from edgevqa.measure.record import Record
 from edgevqa.measure.tool import JUDGE, measure_with_tool
 from edgevqa.progress import Progress, Silent
-from edgevqa.runtimes import RUNTIMES, get_delegates, get_runtime
+from edgevqa.runtimes import ON_CPU, RUNTIMES, get_delegates, get_runtime
 from edgevqa.slimming.grid import grid
 from edgevqa.slimming.plan import SubmodelPlan
 
@@ -133,7 +133,7 @@ def export(
     names = gated_in or tuple(dict.fromkeys((*target.runtimes, *(runtimes or ()))))
     for name in names:
         get_runtime(name)
-    if target.delegate != "cpu" and schemes == "auto":
+    if target.delegate not in ON_CPU and schemes == "auto":
         opened = {RUNTIMES[name].format for name in names if target.delegate in get_delegates(name)}
         if unfit := [name for name in formats if name not in opened]:
             raise UsageError(f"{target.name} computes on {target.delegate}; leave out --format {','.join(unfit)}")

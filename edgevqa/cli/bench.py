@@ -108,21 +108,21 @@ def command(
                 progress=bars,
             )
     records = [record for outcome in outcomes for record in outcome.records]
-    passed_over = {target.name: left_out(found, runtimes or target.runtimes) for target in targets}
-    unsuited = {target.name: not_for_delegate(found, target) for target in targets}
     failures = {outcome.target.name: outcome.failure for outcome in outcomes if outcome.failure}
+    left: list[dict[str, object]] = []
+    unsuited: dict[str, list[Artifact]] = {}
+    for target in targets:
+        passed_over = left_out(found, runtimes or target.runtimes)
+        refused = not_for_delegate([one for one in found if one not in passed_over], target)
+        left += folders(passed_over, target.name) + unsuited_folders(refused, target.name)
+        unsuited |= refused
     if as_json:
-        left = [entry for name, artifacts in passed_over.items() for entry in folders(artifacts, name)]
-        for name, reasons in unsuited.items():
-            left += [{**entry, "reason": why} for why, those in reasons.items() for entry in folders(those, name)]
         print_json({"records": [record.to_dict() for record in records], "left_out": left, "failed": failures})
     else:
         show(records, several=len(targets) > 1)
         for asked in dict.fromkeys(runtimes or target.runtimes for target in targets):
             note_left_out(left_out(found, asked), len(found), asked)
-        for reasons in unsuited.values():
-            for reason, those in reasons.items():
-                note(f"left out: {len(those)} of {len(found)} files, which are for CPUs: {reason}")
+        note_unsuited(unsuited, len(found))
         click.echo(f"records: {results / 'records.jsonl'}; go on with: edgevqa pareto --results {results}")
     _end(outcomes, failures, as_json)
 
@@ -205,6 +205,17 @@ def note_left_out(artifacts: Sequence[Artifact], total: int, runtimes: Sequence[
         f"left out: {len(artifacts)} of {total} files, which are not for {' or '.join(runtimes)}; "
         f"--runtime {','.join(others)} takes them"
     )
+
+
+def note_unsuited(unsuited: Mapping[str, Sequence[Artifact]], total: int) -> None:
+    """Say how many files the target's delegate does not take, and why."""
+    for reason, artifacts in unsuited.items():
+        note(f"left out: {len(artifacts)} of {total} files, which are for CPUs: {reason}")
+
+
+def unsuited_folders(unsuited: Mapping[str, Sequence[Artifact]], target: str | None = None) -> list[dict[str, object]]:
+    """The same for JSON."""
+    return [{**entry, "reason": reason} for reason, those in unsuited.items() for entry in folders(those, target)]
 
 
 def folders(artifacts: Sequence[Artifact], target: str | None = None) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevqa.cli.bench import folders, note_left_out
+from edgevqa.cli.bench import folders, note_left_out, note_unsuited, unsuited_folders
 from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
 from edgevqa.cli.options import depth_option, examples, json_option, layers_of, names_option, width_option
 from edgevqa.errors import GateFailed, UsageError
@@ -71,13 +71,22 @@ def command(
     """
     from edgevqa.checkpoints import load_checkpoint
     from edgevqa.devices.targets import load_target
-    from edgevqa.pipeline import artifacts_in, checkpoint_of, evaluate, evaluate_checkpoint, left_out, this_machine
+    from edgevqa.pipeline import (
+        artifacts_in,
+        checkpoint_of,
+        evaluate,
+        evaluate_checkpoint,
+        left_out,
+        not_for_delegate,
+        this_machine,
+    )
 
     if whole_grid and (width is not None or depth is not None):
         raise UsageError("--grid is every submodel; leave out --width and --depth, or --grid")
     chosen = this_machine() if target is None else load_target(target)
     found: list[Artifact] = []
     passed_over: list[Artifact] = []
+    unsuited: dict[str, list[Artifact]] = {}
     scored: list[Scored] = []
     judged: list[Judged] = []
     in_files = None if runtimes is None else tuple(name for name in runtimes if name != "torch")
@@ -104,6 +113,7 @@ def command(
                     if each.manifest["submodel"] == _plan(checkpoint_of(each, model), width, depth).name
                 ]
             passed_over = left_out(found, in_files or chosen.runtimes)
+            unsuited = not_for_delegate([one for one in found if one not in passed_over], chosen)
             judged = evaluate(
                 found,
                 model=model,
@@ -121,12 +131,13 @@ def command(
             {
                 "submodels": [each.to_dict() for each in scored],
                 "verdicts": [{**each.verdict.to_dict(), "folder": each.artifact.folder} for each in judged],
-                "left_out": folders(passed_over),
+                "left_out": folders(passed_over) + unsuited_folders(unsuited),
             }
         )
     else:
         _show(scored, judged, model)
         note_left_out(passed_over, len(found), in_files or chosen.runtimes)
+        note_unsuited(unsuited, len(found))
     for each in judged:
         try:
             each.verdict.require()

@@ -76,7 +76,7 @@ def show(name: str, as_json: bool) -> None:
         print_json(dataclasses.asdict(target))
         return
     for key, value in dataclasses.asdict(target).items():
-        click.echo(f"{key:14} {_text(value)}")
+        click.echo(f"{key:16}{_text(value)}")
 
 
 @command.command(
@@ -111,4 +111,6 @@ def _text(value: object) -> str:
         return ", ".join(given) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value is None else str(value)

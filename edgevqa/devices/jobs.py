@@ -190,10 +190,8 @@ def _failure(target: Target, values: Mapping[str, Any], runtime: str | None, fil
         text = text.replace(remote, str(path))
     if kind in ("model", "inputs"):
         return InputError(text)
-    if kind == "delegate":
-        text += "; --allow-fallback measures what runs instead, and says so"
-        if without_python(target) and target.delegate == "gpu":
-            text += "; a phone's own driver is opened by benchmark_model, which the profile may name"
+    if kind == "delegate" and without_python(target) and target.delegate == "gpu":
+        text += "; a phone's own driver is opened by benchmark_model, which the profile may name"
     if kind == "missing_runtime" and runtime is not None:
         if target.kind == "local":
             return MissingExtra(RUNTIMES[runtime].package, RUNTIMES[runtime].extra)

@@ -18,10 +18,10 @@ from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import EdgeVQAError, InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
 from edgevqa.gate.compare import LIMITS, ScoreCheck, compare_answers
-from edgevqa.gate.parity import margins, parity, tolerance_for
+from edgevqa.gate.parity import TOLERANCES, Parity, margins, parity, tolerance_for
 from edgevqa.gate.verdict import FAILED, Verdict, judge, now, read_verdict, write_verdict
 from edgevqa.progress import Progress, Silent
-from edgevqa.runtimes import check_format, get_runtime, importable
+from edgevqa.runtimes import ON_CPU, check_format, get_runtime, importable
 from edgevqa.runtimes.runner import package_version, probe
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def delegate_of(target: Target) -> str:
     """What a target computes with, as a verdict names it: one that let something else run proves less."""
     fp32 = " in fp32" if target.enforce_fp32 else ""
     return target.delegate + fp32 + (" or CPU" if target.allow_fallback else "")
+
+
+def computed_in_fp16(found: Parity, target: Target) -> bool:
+    """Whether logits are so wrong as they are when a GPU takes fp32 for fp16."""
+    strict = found.tolerance < TOLERANCES["fp16"] and found.relative is not None and not target.enforce_fp32
+    return target.delegate not in ON_CPU and strict and found.tolerance < (found.relative or 0) <= TOLERANCES["fp16"]
 
 
 def version_here(target: Target, runtime: str) -> str | None:
@@ -144,6 +150,8 @@ def quick_gate(
     else:
         score = _reference_score(artifact, logits, reference, tolerance_for("fp32", target.tolerances))
         status, reason = judge(manifest["task"]["trained"], found, score)
+        if status == FAILED and computed_in_fp16(found, target):
+            reason += f"; {target.delegate} may compute in fp16: see `enforce_fp32` and [tolerances] of a profile"
         if status == FAILED and target.kind != "local":
             reason += f"; {_here(artifact, runtime, reference, tolerance)}"
         verdict = Verdict(

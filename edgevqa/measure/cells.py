@@ -17,7 +17,7 @@ from edgevqa.measure.instructions import why_not_counted
 from edgevqa.measure.parts import Parts
 from edgevqa.measure.protocols import Protocol
 from edgevqa.measure.record import Record
-from edgevqa.runtimes import get_delegates, get_runtime
+from edgevqa.runtimes import ON_CPU, get_delegates, get_runtime
 from edgevqa.storage import dump_json, sha256_bytes
 
 
@@ -101,7 +101,7 @@ def fitting_runtimes(artifact: ArtifactLike, target: Target, wanted: Sequence[st
 def why_not_on(artifact: ArtifactLike, target: Target) -> str:
     """Why a target's delegate is not for such a file; empty where it may be, and where a fall back is allowed."""
     scheme = scheme_of(artifact.manifest)
-    if target.delegate in ("cpu", "xnnpack") or target.allow_fallback or scheme is None:
+    if target.delegate in ON_CPU or target.allow_fallback or scheme is None:
         return ""
     return scheme.cpu_only
 

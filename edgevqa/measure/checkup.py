@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.devices import Target, Transport, open_transport
+from edgevqa.devices.benchmark_model import NAME, find_tool
 from edgevqa.devices.cores import describe_clusters, resolve_mask
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.targets import CORE_WORDS, load_target
@@ -156,7 +157,9 @@ def find_accelerators(
         transport: the way there.
     """
     found, lacking = [], []
-    package = get_runtime(runtime).package
+    package, tool = get_runtime(runtime).package, find_tool(target)
+    if tool is not None:
+        found.append(f"{NAME} for {target.delegate}, not tried: {tool}")
     for delegate in get_delegates(runtime):
         wanted = delegate == target.delegate
         if delegate == "cpu" or (not wanted and delegate not in (offered or ())):
@@ -165,7 +168,7 @@ def find_accelerators(
             alone = dataclasses.replace(target, delegate=delegate, allow_fallback=False)
             adapter = try_delegate(alone, runtime, transport)
         except EnvironmentFailure as error:
-            if wanted:
+            if wanted and tool is None:
                 lacking.append(f"{runtime} on {delegate}: {error}")
         else:
             found.append(f"{package} {delegate}" + (f": {adapter}" if adapter else ""))

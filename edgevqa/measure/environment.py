@@ -73,7 +73,10 @@ def find_environment(target: Target, runtime: str, transport: Transport, results
     found = probe(target, runtime, transport)
     more = {"runtime": runtime, "runtime_version": found["runtimes"][runtime]}
     if target.delegate != "cpu":
-        more["adapter"] = try_delegate(target, runtime, transport)
+        try:
+            more["adapter"] = try_delegate(target, runtime, transport)
+        except DeviceError as error:
+            raise DeviceError(f"{error}; --allow-fallback measures what runs instead, and says so") from error
     if target.kind == "emulated":
         more["emulator"] = f"qemu {qemu_version(find_emulator())}"
     return environment_of(found, more, results)

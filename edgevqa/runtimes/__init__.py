@@ -18,6 +18,8 @@ from types import MappingProxyType
 from edgevqa.errors import EnvironmentFailure, MissingExtra, UsageError
 from edgevqa.storage import dump_json, sha256_bytes, sha256_file
 
+ON_CPU = ("cpu", "xnnpack")
+"""The delegates that compute on a CPU."""
 RUNNER = Path(__file__).with_name("runner.py")
 NATIVE_SOURCES = Path(__file__).with_name("native")
 """The same runner in C, for devices without Python, with the script that builds it."""

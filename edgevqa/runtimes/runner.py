@@ -630,6 +630,11 @@ def package_version(package: str) -> str | None:
         return None
 
 
+def version_of(name: str, module: Any) -> str:
+    """The version of an imported runtime; some of its builds are packages of another name."""
+    return str(package_version(ADAPTERS[name].package) or getattr(module, "__version__", "unknown"))
+
+
 def sensors() -> list[str]:
     """What this machine measures itself by: temperatures, and power or current, as the kernel names them."""
     found = set()
@@ -730,10 +735,9 @@ class Loaded:
         start = time.perf_counter()
         self.first = self.run(0)
         first_ms = (time.perf_counter() - start) * 1e3
-        version = package_version(ADAPTERS[name].package) or getattr(module, "__version__", "unknown")
         self.costs = {
             "runtime": name,
-            "runtime_version": version,
+            "runtime_version": version_of(name, module),
             "threads": threads,
             "import_ms": import_ms,
             "load_ms": load_ms,
@@ -855,9 +859,12 @@ def run_peak(job: dict[str, Any]) -> dict[str, Any]:
 
 def run_probe(job: dict[str, Any]) -> dict[str, Any]:
     """Mode `probe`: what this machine is; a runtime that the job names is imported, and says which delegates it has."""
-    name = job.get("runtime")
-    offered = {"delegates": ADAPTERS[name].offered(import_runtime(name))} if name else {}
-    return {"ok": True, **probe(), **offered}
+    name, found = job.get("runtime"), probe()
+    if name:
+        module = import_runtime(name)
+        found["runtimes"][name] = version_of(name, module)
+        found["delegates"] = ADAPTERS[name].offered(module)
+    return {"ok": True, **found}
 
 
 MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -96,16 +96,16 @@ def claims(samples: bytes, **more: Any) -> JobResult:
 
 def test_samples_are_checked() -> None:
     good = npy(np.array([5, 7], np.int64))
-    assert timed(claims(good), "here").samples.tolist() == [5, 7]
+    assert timed(claims(good), "here", {}).samples.tolist() == [5, 7]
     for array in (np.array([1.5]), np.array([], np.int64), np.array([-1]), np.zeros((2, 2), np.int64)):
         with pytest.raises(DeviceError, match=r"here says nonsense|broken"):
-            timed(claims(npy(array)), "here")
+            timed(claims(npy(array)), "here", {})
     huge = good.replace(b"(2,)", b"(9999999999999,)").replace(b" " * 12, b"", 1)
     with pytest.raises(DeviceError, match="broken"):
-        timed(claims(huge), "here")
+        timed(claims(huge), "here", {})
     for key, value in (("load_ms", "fast"), ("delegate", None), ("host_after", []), ("peak_rss_mb", float("nan"))):
         with pytest.raises(DeviceError, match=f"here says nonsense: {key} is "):
-            timed(claims(good, **{key: value}), "here")
+            timed(claims(good, **{key: value}), "here", {})
 
 
 def test_a_flood_is_cut_off(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

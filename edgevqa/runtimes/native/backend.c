@@ -32,7 +32,7 @@ const char *beside(const char *name, char *path, size_t size) {
 }
 
 void open_backend(const struct Backend *backend) {
-  char path[LONGEST_PATH + 64];
+  char path[LONGEST_BESIDE];
   const char *lacking = NULL;
   setenv("ORT_DISABLE_TELEMETRY", "1", 1); /* ONNX Runtime 1.29 and later send some, unless it is set by now */
   void *library = dlopen(beside(backend->library, path, sizeof path), RTLD_NOW | RTLD_LOCAL);
@@ -42,7 +42,7 @@ void open_backend(const struct Backend *backend) {
 }
 
 const char *backend_version(const struct Backend *backend) {
-  char path[LONGEST_PATH + 64];
+  char path[LONGEST_BESIDE];
   size_t length;
   const char *reason, *own = backend->version();
   if (own != NULL) return own;

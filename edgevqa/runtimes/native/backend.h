@@ -11,6 +11,8 @@
 /* What ran; unknown is NULL or below 0. */
 struct Facts {
   const char *delegate;
+  const char *fell_back;  /* why something else than the whole delegate of the job ran, where it let that happen */
+  const char *arithmetic; /* the precision that a GPU was told to compute in */
   int fully_accelerated;
   double coverage_percent;
   int partitions;
@@ -36,6 +38,9 @@ struct Backend {
 
   void (*facts)(struct Facts *facts);
 
+  /* Lists the delegates that the open library was made with; whether there is such a device is another matter. */
+  void (*delegates)(struct Json *out);
+
   /* Loads a product of two square matrices of `size` as a model with inputs a and b; NULL where there is no such thing. */
   void (*load_product)(int threads, unsigned size);
 };
@@ -56,6 +61,7 @@ const char *backend_version(const struct Backend *backend);
 /* Where this program lies, from the name it was started by. */
 void set_program(const char *name);
 /* A file beside this program. */
+enum { LONGEST_BESIDE = 4096 + 64 };
 const char *beside(const char *name, char *path, size_t size);
 
 /* The only output, or the one called logits among `count`; ends the process when there is none. */

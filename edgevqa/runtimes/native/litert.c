@@ -3,6 +3,7 @@
  * model without an environment). On the CPU a compiled model runs in XNNPACK.
  */
 #include <dlfcn.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 #include "host.h"
 
 enum { ON_CPU = 1, ON_GPU = 2, LOCK_READ = 0, LOCK_WRITE = 1, FLOAT32 = 1, LARGEST_LITERT_RANK = 8 };
-static const char THREADS_OPTION[] = "xnnpack"; /* what the options of its CPU part are called, a text of TOML */
+/* What the options of its parts are called; each is a text of TOML. */
+static const char CPU_OPTIONS[] = "xnnpack", GPU_OPTIONS[] = "gpu_options";
+enum { FP32_ONLY = 2 }; /* LiteRtDelegatePrecision */
 
 typedef int Status; /* 0 is success */
 typedef struct LiteRtEnvironment *Environment;
@@ -70,7 +73,8 @@ static const char *const TYPE_NAMES[] = {NULL,   "float32", "int32", "uint8",   
 static Environment environment;
 static Model model;
 static CompiledModel compiled;
-static bool on_gpu, fully_accelerated;
+static bool on_gpu, fp32_only, fully_accelerated;
+static const char *fell_back;
 static int input_count, output_count, output;
 static Buffer inputs[MOST_ARRAYS], outputs[MOST_ARRAYS];
 static size_t sizes[MOST_ARRAYS];
@@ -92,42 +96,48 @@ static bool bind(void *library, const char **lacking) {
 
 static const char *version(void) { return NULL; } /* it does not say */
 
-static Status compile(int accelerators, int threads) {
-  Options options;
-  OpaqueOptions cpu;
+static void add_option(Options options, const char *part, const char *name, int value) {
+  OpaqueOptions added;
   char *text = allocate(64);
-  snprintf(text, 64, "num_threads = %d\n", threads);
+  snprintf(text, 64, "%s = %d\n", name, value);
+  check(CreateOpaqueOptions(part, text, free, &added), "run", "cannot take its options");
+  check(AddOpaqueOptions(options, added), "run", "cannot take its options");
+}
+
+static Status compile(int accelerators, const struct Job *job) {
+  Options options;
   check(CreateOptions(&options), "run", "cannot start");
   check(SetOptionsHardwareAccelerators(options, accelerators), "delegate", "cannot choose what it runs on");
-  check(CreateOpaqueOptions(THREADS_OPTION, text, free, &cpu), "run", "cannot set its threads");
-  check(AddOpaqueOptions(options, cpu), "run", "cannot set its threads");
+  add_option(options, CPU_OPTIONS, "num_threads", job->threads);
+  if ((accelerators & ON_GPU) && job->enforce_fp32) add_option(options, GPU_OPTIONS, "precision", FP32_ONLY);
   return CreateCompiledModel(environment, model, options, &compiled);
 }
 
 /* Compiles for the CPU, and looks whether it really started as many threads as it should. */
-static void compile_for_cpu(const char *path, int threads) {
+static void compile_for_cpu(const char *path, const struct Job *job) {
   char doing[600];
   int before = thread_count();
   snprintf(doing, sizeof doing, "cannot compile %s", path);
-  check(compile(ON_CPU, threads), "model", doing);
+  check(compile(ON_CPU, job), "model", doing);
   int started = thread_count() - before;
-  if (before > 0 && started != threads - 1)
-    fail("run", "litert was told to use %d threads, and uses %d", threads, started + 1);
+  if (before > 0 && started != job->threads - 1)
+    fail("run", "litert was told to use %d threads, and uses %d", job->threads, started + 1);
 }
 
-static void compile_for_gpu(const char *path, int threads, bool allow_fallback) {
-  char doing[600];
+static void compile_for_gpu(const char *path, const struct Job *job) {
+  static char reason[600];
   bool full = false;
-  snprintf(doing, sizeof doing, "cannot compile %s for the GPU", path);
-  Status status = compile(ON_GPU, threads);
+  Status status = compile(ON_GPU, job);
   if (status == 0) check(CompiledModelIsFullyAccelerated(compiled, &full), "run", "does not say what it runs on");
-  on_gpu = status == 0 && full;
-  if (on_gpu) return;
-  if (!allow_fallback) {
-    check(status, "delegate", doing);
-    fail("delegate", "the GPU takes over only a part of %s, the rest would run on the CPU", path);
-  }
-  compile_for_cpu(path, threads);
+  on_gpu = status == 0;
+  fp32_only = on_gpu && job->enforce_fp32;
+  if (full) return;
+  if (status != 0) snprintf(reason, sizeof reason, "litert cannot compile %.400s for the GPU: status %d", path, status);
+  else snprintf(reason, sizeof reason, "a part of %.400s would run on the CPU", path);
+  if (!job->allow_fallback) fail("delegate", "%s", reason);
+  fell_back = reason;
+  if (on_gpu) check(compile(ON_GPU | ON_CPU, job), "delegate", "cannot share a model between GPU and CPU");
+  else compile_for_cpu(path, job);
 }
 
 static Buffer make_buffer(const struct RankedType *type, Requirements requirements, size_t *bytes) {
@@ -188,8 +198,8 @@ static int load(const struct Job *job, const char *path, struct Spec specs[MOST_
   check(CreateEnvironment(0, NULL, &environment), "run", "cannot start");
   snprintf(doing, sizeof doing, "cannot open %s", path);
   check(CreateModelFromFile(environment, path, &model), "model", doing);
-  if (gpu) compile_for_gpu(path, job->threads, job->allow_fallback);
-  else compile_for_cpu(path, job->threads);
+  if (gpu) compile_for_gpu(path, job);
+  else compile_for_cpu(path, job);
   check(CompiledModelIsFullyAccelerated(compiled, &fully_accelerated), "run", "does not say what it runs on");
 
   check(GetModelSignature(model, 0, &signature), "model", "finds no signature");
@@ -234,8 +244,20 @@ static size_t run(char *const rows[], const float **logits) {
 /* Its C API says whether all operators were taken over, and not how many were, or in how many pieces. */
 static void facts(struct Facts *found) {
   found->delegate = on_gpu ? "GPU" : "XNNPACK";
+  found->fell_back = fell_back;
+  found->arithmetic = fp32_only ? "fp32" : NULL;
   found->fully_accelerated = fully_accelerated;
   if (fully_accelerated) found->coverage_percent = 100;
+}
+
+/* The accelerator is a library of its own, called by what it drives the GPU with: WebGPU, OpenCL. */
+static void delegates(struct Json *out) {
+  char pattern[LONGEST_BESIDE];
+  glob_t found;
+  json_text(out, NULL, "cpu");
+  if (glob(beside("libLiteRt*GpuAccelerator.so", pattern, sizeof pattern), 0, NULL, &found) != 0) return;
+  json_text(out, NULL, "gpu");
+  globfree(&found);
 }
 
 const struct Backend LITERT = {
@@ -248,4 +270,5 @@ const struct Backend LITERT = {
     .prepare = prepare,
     .run = run,
     .facts = facts,
+    .delegates = delegates,
 };

@@ -66,7 +66,7 @@ static void load(const struct Job *job, struct Loaded *loaded) {
 }
 
 static void report(const struct Job *job, const struct Loaded *loaded, struct Json *out) {
-  struct Facts facts = {NULL, -1, NAN, -1};
+  struct Facts facts = {.fully_accelerated = -1, .coverage_percent = NAN, .partitions = -1};
   struct utsname system;
   double peak = memory_mb("VmHWM");
   const char *version = backend_version(loaded->backend);
@@ -79,12 +79,15 @@ static void report(const struct Job *job, const struct Loaded *loaded, struct Js
   json_number(out, "load_ms", loaded->load_ms);
   json_number(out, "first_inference_ms", loaded->first_ms);
   json_number(out, "baseline_rss_mb", loaded->baseline_mb);
+  json_text(out, "fell_back", facts.fell_back);
   json_text(out, "delegate", facts.delegate);
   if (facts.fully_accelerated < 0) json_null(out, "fully_accelerated");
   else json_flag(out, "fully_accelerated", facts.fully_accelerated);
   json_number(out, "coverage_percent", facts.coverage_percent);
   if (facts.partitions < 0) json_null(out, "partitions");
   else json_integer(out, "partitions", facts.partitions);
+  json_null(out, "adapter"); /* a GPU's name is told by logs alone */
+  json_text(out, "arithmetic", facts.arithmetic);
   json_number(out, "peak_rss_mb", peak);
   json_number(out, "model_rss_mb", peak - loaded->baseline_mb);
   json_null(out, "python");
@@ -203,6 +206,10 @@ static void run_probe(const struct Job *job, struct Json *out) {
   json_close(out, '}');
   read_host(&state);
   write_host(out, "host", &state);
+  if (job->runtime == NULL) return;
+  json_open(out, "delegates", '[');
+  find_backend(job->runtime)->delegates(out);
+  json_close(out, ']');
 }
 
 void run_mode(const struct Job *job, struct Json *out) {

@@ -84,6 +84,8 @@ static struct {
   int64_t shape[LARGEST_RANK];
 } inputs[MOST_ARRAYS];
 static const char *input_names[MOST_ARRAYS], *output_name;
+static char reason[200];
+static const char *fell_back;
 static float *answer;
 static size_t answers;
 
@@ -147,8 +149,11 @@ static int load(const struct Job *job, const char *model, struct Spec specs[MOST
   Allocator *allocator;
   size_t count, output_count;
   char doing[600];
-  if (strcmp(job->delegate, "cpu") != 0 && !job->allow_fallback)
-    fail("delegate", "onnxruntime is driven on the CPU only, not on '%s'", job->delegate);
+  if (strcmp(job->delegate, "cpu") != 0) {
+    snprintf(reason, sizeof reason, "onnxruntime is driven on the CPU only, not on '%.100s'", job->delegate);
+    if (!job->allow_fallback) fail("delegate", "%s", reason);
+    fell_back = reason;
+  }
   if (!is_file(model)) fail("model", "the model file %s does not exist", model);
   make_options(job->threads);
   snprintf(doing, sizeof doing, "onnxruntime cannot open %s", model);
@@ -206,7 +211,13 @@ static size_t run(char *const rows[], const float **logits) {
   return count;
 }
 
-static void facts(struct Facts *found) { found->delegate = "CPUExecutionProvider"; }
+static void facts(struct Facts *found) {
+  found->delegate = "CPUExecutionProvider";
+  found->fell_back = fell_back;
+}
+
+/* The wheels for Linux have the CPU's provider, and this program asks for no other. */
+static void delegates(struct Json *out) { json_text(out, NULL, "cpu"); }
 
 static void load_product(int threads, unsigned size) {
   unsigned char model[MATMUL_MODEL_BYTES];
@@ -235,5 +246,6 @@ const struct Backend ONNXRUNTIME = {
     .prepare = prepare,
     .run = run,
     .facts = facts,
+    .delegates = delegates,
     .load_product = load_product,
 };
