@@ -20,10 +20,12 @@ class DataOf:
     Args:
         checkpoint: the model.
         folder: where data of a user's own is now, when it was moved.
+        skip_bad: whether entries of it that cannot be used are left out, as they are where the training did so.
     """
 
     checkpoint: Checkpoint
     folder: Path | None = None
+    skip_bad: bool = False
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -41,7 +43,7 @@ class DataOf:
             from edgevqa.data.own import Lists, reopen
 
             lists = Lists(checkpoint.vocabulary, checkpoint.answers, dict(checkpoint.preprocessing))
-            return reopen(described, lists, self.folder)
+            return reopen(described, lists, self.folder, skip_bad=self.skip_bad)
         dataset = load_dataset(str(name))
         if dataset.version != described.get("version"):
             raise InputError(

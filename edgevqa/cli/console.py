@@ -102,6 +102,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], title:
     console.print(table)
 
 
+class Notes(Silent):
+    """Shows notes alone, where there is no terminal for a bar."""
+
+    def note(self, line: str) -> None:
+        """Show the line on stderr."""
+        note(line)
+
+
 class RichProgress:
     """Shows pieces of work, one bar for each that is under way, on stderr."""
 
@@ -128,6 +136,13 @@ class RichProgress:
         self._bar.remove_task(self._tasks.pop())
         if not self._tasks:
             self.close()
+
+    def note(self, line: str) -> None:
+        """Show the line above the bars."""
+        if self._bar is None:
+            note(line)
+        else:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """End the display and give the terminal back, whatever was under way."""
@@ -156,9 +171,9 @@ def _bar() -> RichBar:
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
-    """A progress bar on stderr while the block runs; silent when stderr is not a terminal."""
+    """A progress bar on stderr while the block runs; notes alone when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield Silent()
+        yield Notes()
         return
     progress = RichProgress()
     try:
