@@ -172,7 +172,7 @@ def command_line(context: click.Context) -> str:
         value = context.params.get(parameter.name or "")
         if isinstance(parameter, click.Argument) and context.params.get("data") is None:
             words.append(str(value or "scenes"))
-        elif isinstance(parameter, click.Option) and value is not None and value != parameter.default:
+        elif isinstance(parameter, click.Option) and value not in (None, False, parameter.default):
             words.append(parameter.opts[0])
             if not parameter.is_flag:
                 words.append("x".join(map(str, value)) if isinstance(value, tuple) else str(value))
