@@ -129,26 +129,39 @@ class DataFolder:
     def parts(self) -> Mapping[str, Part]:
         """The splits train, validation and test, no picture of which is in another one made of the same files.
 
-        Scored is what has answers: test, or else val. What is missing then is taken from the pictures of train.
+        Scored is what has answers: test, or else val. What is missing then is taken from the pictures of train; where
+        that has no answers, it is missing, too.
 
         Raises:
-            InputError: there are no answers to train on, or too few pictures to take some away.
+            InputError: nothing has answers, or there are too few pictures to take some away.
         """
         train, val, test = (self._answered(split) for split in ("train", "val", "test"))
-        if train is None:
-            raise InputError(
-                f"{self.path} has no training questions with answers; it needs a train_questions.json and, in VQA-v2's "
-                "format, a train_annotations.json"
-            )
         scored = test or val
+        if train is None and scored is None:
+            raise self._untrained
         wanted = {"validation": val if test is not None else None, "test": scored}
         made = {name: self._part(files) for name, files in wanted.items() if files is not None}
+        if train is None:
+            return made
         rest = self.read(train).questions
         for name in wanted:
             if name not in made:
                 taken, rest = _carve(rest, self.path)
                 made[name] = Part(taken, train.split, train.files)
         return {"train": Part(rest, train.split, train.files), **made}
+
+    def part(self, split: str) -> Part:
+        """One of `parts`; raises InputError when the folder has none for it."""
+        if split not in self.parts:
+            raise self._untrained
+        return self.parts[split]
+
+    @property
+    def _untrained(self) -> InputError:
+        return InputError(
+            f"{self.path} has no training questions with answers; it needs a train_questions.json and, in VQA-v2's "
+            "format, a train_annotations.json"
+        )
 
     def _part(self, files: SplitFiles) -> Part:
         return Part(self.read(files).questions, files.split, files.files)

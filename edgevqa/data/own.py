@@ -80,7 +80,7 @@ def own_dataset(
     """
     progress = progress or Silent()
     folder = DataFolder(path, BadEntries(skip_bad, progress))
-    train = folder.parts["train"].questions
+    train = folder.part("train").questions
     kind = _picture_kind(path, picture)
     texts = sorted({question.text for question in train})
     words = read_word_list(vocabulary) if isinstance(vocabulary, Path) else vocabulary or form.build_words(texts)
@@ -93,14 +93,30 @@ def own_dataset(
         "question": form.question(words, texts, QUESTION_LENGTHS[folder.format]),
         "picture": form.picture(pictures, str(path), grid),
     }
-    files = {name: digest for part in folder.parts.values() for name, digest in folder.hashes(part.files).items()}
-    source: dict[str, Any] = {"folder": str(path.resolve()), "files": files}
-    if skip_bad:
-        source["skip_bad"] = True
+    source = _source(folder)
     score = ACCURACY
     if any(len(question.answers) > 1 for question in train):
         score, preprocessing["probabilities"] = VQA_ACCURACY, "sigmoid"
     return _dataset(folder, Lists(words, known, preprocessing), name_of(path), score, source)
+
+
+def with_lists(path: Path, lists: Lists, *, skip_bad: bool = False, progress: Progress | None = None) -> Dataset:
+    """The dataset in a folder for a model that was not trained on it and brings its own lists, such as an imported one.
+
+    Training questions may be missing. Raises what `own_dataset` raises.
+    """
+    folder = DataFolder(path, BadEntries(skip_bad, progress))
+    several = any(len(question.answers) > 1 for question in folder.part("test").questions)
+    score = VQA_ACCURACY if several else ACCURACY
+    return _dataset(folder, lists, name_of(path), score, _source(folder))
+
+
+def _source(folder: DataFolder) -> dict[str, Any]:
+    """Where data is, as a checkpoint keeps it."""
+    parts = folder.parts.values()
+    files = {name: digest for part in parts for name, digest in folder.hashes(part.files).items()}
+    made: dict[str, Any] = {"folder": str(folder.path.resolve()), "files": files}
+    return {**made, "skip_bad": True} if folder.bad.skip else made
 
 
 def reopen(described: Mapping[str, Any], lists: Lists, path: Path | None = None, *, skip_bad: bool = False) -> Dataset:
@@ -156,7 +172,7 @@ def _picture_described(
         return dict(DESCRIBED)
     if kind == "pixels":
         return {"kind": "pixels", "side": side, "normalisation": NORMALISATION}
-    base, part = folder.features(progress), folder.parts["train"]
+    base, part = folder.features(progress), folder.part("train")
     pictures = sorted({question.image for question in part.questions})
     chosen = {pictures[place] for place in np.linspace(0, len(pictures) - 1, SAMPLED).astype(int).tolist()}
     found = []
@@ -182,7 +198,7 @@ def _picture_described(
 def _dataset(folder: DataFolder, lists: Lists, name: str, score: str, source: dict[str, Any]) -> Dataset:
     def make_split(split: str, progress: Progress) -> Split:
         folder.bad.progress = progress
-        part = folder.parts[split]
+        part = folder.part(split)
         for file, digest in folder.hashes(part.files).items():
             if source["files"].get(file) != digest:
                 raise InputError(f"{folder.path / file} was changed or added since the training; put the old one back")

@@ -15,7 +15,7 @@ from edgevqa.data.features import padded
 from edgevqa.data.folder import IMAGES, DataFolder
 from edgevqa.data.grids import WEIGHTS_SHA256, grid_arrays, kept_grid
 from edgevqa.data.pictures import Arrays, LazyPictures, PictureFiles, Pictures, files_digest, keep_pixels
-from edgevqa.data.preprocessing import pixels_of
+from edgevqa.data.preprocessing import open_picture, padded_pixels, pixels_of
 from edgevqa.errors import InputError
 from edgevqa.progress import Progress
 from edgevqa.storage import cache_folder, read_json, write_json
@@ -57,6 +57,8 @@ class FolderPictures:
             return padded(self._features.read(place), described, str(place))
         if described["kind"] == "grid":
             return grid_arrays(kept_grid(place), described["boxes"])
+        if described["kind"] == "padded-pixels":
+            return {"image": padded_pixels(open_picture(place), described)}
         return {"image": pixels_of(place, int(described["side"]))}
 
     def _digest(self, ids: Sequence[str], places: Sequence[Any]) -> str:
@@ -65,7 +67,8 @@ class FolderPictures:
         if kind == "features":
             files = self._features.files()
             return files_digest(files or places, "features" + "\n".join(ids if files else ()))
-        return files_digest(places, WEIGHTS_SHA256 if kind == "grid" else f"pixels {self._described['side']}")
+        how = {"grid": WEIGHTS_SHA256, "pixels": f"pixels {self._described.get('side')}"}
+        return files_digest(places, how.get(kind, f"{kind} {self._described}"))
 
     def usable(self, ids: Iterable[str], bad: BadEntries) -> set[str]:
         """The ids whose pictures are there; where bad ones are left out they are also looked at, and must be whole.
