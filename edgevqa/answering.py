@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edgevqa.progress import Progress
 
 
+GQA_RESULT = ("questionId", "prediction")
+"""The entries of an answer as the server of GQA takes them."""
 LARGEST_SIZE = 4096
 """Of a side, a length or a number of regions in an artifact's preprocessing."""
 
@@ -29,6 +31,7 @@ class Reply:
         unknown: words of the question that the model does not know.
         cut: whether the question was longer than the model reads.
         runtime: what ran the file.
+        left_out: why entries were left out that could not be used.
     """
 
     ranked: tuple[tuple[str, float], ...]
@@ -104,7 +107,7 @@ class Answered:
 
     Attributes:
         results: as the challenge's server takes them: `question_id` and `answer` for VQA-v2, `questionId` and
-            `prediction` for GQA, in the order of the file.
+            `prediction` for GQA, in the order of the file; for CLEVR `question_index` and `answer`.
         score: where the questions have answers.
         groups: scores in percent by kind of group and group, likewise.
         runtime: what ran the file.
@@ -114,10 +117,17 @@ class Answered:
     score: Score | None
     groups: Mapping[str, Mapping[str, float]]
     runtime: str
+    left_out: tuple[str, ...] = ()
 
 
 def answer_all(
-    artifact_folder: Path, data: Path, split: str, *, runtime: str | None = None, progress: Progress | None = None
+    artifact_folder: Path,
+    data: Path,
+    split: str,
+    *,
+    runtime: str | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
 ) -> Answered:
     """Answer every question of a split of a folder of data, see `edgevqa.data.folder`.
 
@@ -126,6 +136,7 @@ def answer_all(
         data: the folder of data.
         split: which of its question files, such as `test2015`.
         runtime: which runtime to use; by default the first installed one that the file is for.
+        skip_bad: whether entries that cannot be used are told and left out; else the first one is an error.
         progress: told about the questions.
 
     Raises:
@@ -135,10 +146,11 @@ def answer_all(
     """
     import numpy as np
 
+    from edgevqa.data.bad import BadEntries
     from edgevqa.data.folder import DataFolder, Part
     from edgevqa.data.own import Lists, make_own_split
     from edgevqa.data.preprocessing import MISSING
-    from edgevqa.data.questions import VQA
+    from edgevqa.data.questions import CLEVR, VQA
     from edgevqa.data.score import ACCURACY, VQA_ACCURACY, by_group
     from edgevqa.data.word_pieces import words_of
     from edgevqa.export.manifest import MANIFEST, load_artifact
@@ -157,7 +169,7 @@ def answer_all(
         vocabulary = words_of(manifest["vocabulary"], manifest["preprocessing"]["question"], source)
     except (KeyError, TypeError, AttributeError) as error:
         raise _broken(artifact, repr(error)) from error
-    folder = DataFolder(data)
+    folder = DataFolder(data, BadEntries(skip_bad, progress))
     files = folder.published(split)
     found = folder.read(files)
     several = any(len(question.answers) > 1 for question in found.questions)
@@ -179,16 +191,16 @@ def answer_all(
         places.append(int(logits.argmax()))
         progress.step(artifact.name)
     progress.finish()
-    names = ("question_id", "answer") if found.format == VQA else ("questionId", "prediction")
+    names = {VQA: ("question_id", "answer"), CLEVR: ("question_index", "answer")}.get(found.format, GQA_RESULT)
     results = tuple(
         dict(zip(names, (number, manifest["answers"][place]), strict=True))
         for number, place in zip(made.ids, places, strict=True)
     )
     if not found.answered:
-        return Answered(results, None, {}, session.runtime.name)
+        return Answered(results, None, {}, session.runtime.name, tuple(folder.bad.messages))
     marks = made.key.marks(places)
     groups = {kind: by_group(marks, group) for kind, group in made.groups.items()}
-    return Answered(results, made.key.score(places), groups, session.runtime.name)
+    return Answered(results, made.key.score(places), groups, session.runtime.name, tuple(folder.bad.messages))
 
 
 def _broken(artifact: Artifact, why: str) -> IntegrityError:

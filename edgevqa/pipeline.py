@@ -170,6 +170,7 @@ def evaluate(
     split: str = "test",
     count: int | None = None,
     data: Path | None = None,
+    skip_bad: bool = False,
     scheduler: str = AUTO,
     workers: int = WORKERS,
     progress: Progress | None = None,
@@ -184,6 +185,7 @@ def evaluate(
         split: "test", or one whose scores go into no verdict.
         count: questions of the fixed sample; None takes all.
         data: where the folder of a user's own data is now, when it was moved since the training.
+        skip_bad: whether entries of it that cannot be used are left out, and told.
         scheduler: where questions are answered, see `edgevqa.gate.executors.open_executor`.
         workers: processes on this machine.
         progress: told about every submodel and artifact.
@@ -217,7 +219,7 @@ def evaluate(
                         f"{artifact.name} was exported from other weights than {checkpoint.folder} has; "
                         "name its checkpoint"
                     )
-            exam = exam_for(checkpoint, split, count, progress, data)
+            exam = exam_for(checkpoint, split, count, progress, data, skip_bad)
             plans = {one.manifest["submodel"]: SubmodelPlan.from_dict(one.manifest["plan"]) for one, _ in own}
             fp32 = submodel_answers(
                 checkpoint,
@@ -239,6 +241,7 @@ def evaluate_checkpoint(
     split: str = "test",
     count: int | None = None,
     data: Path | None = None,
+    skip_bad: bool = False,
     scheduler: str = AUTO,
     workers: int = WORKERS,
     progress: Progress | None = None,
@@ -253,7 +256,7 @@ def evaluate_checkpoint(
     progress = progress or Silent()
     if plans is None:
         plans = grid(checkpoint.config, checkpoint.slimming)
-    exam = exam_for(checkpoint, split, count, progress, data)
+    exam = exam_for(checkpoint, split, count, progress, data, skip_bad)
     with open_executor(scheduler, workers) as executor:
         return evaluate_submodels(checkpoint, plans, exam, executor, progress=progress)
 
@@ -270,7 +273,12 @@ def checkpoint_of(artifact: Artifact, model: str | Path | None = None) -> Checkp
 
 
 def exam_for(
-    checkpoint: Checkpoint, split: str, count: int | None, progress: Progress, data: Path | None = None
+    checkpoint: Checkpoint,
+    split: str,
+    count: int | None,
+    progress: Progress,
+    data: Path | None = None,
+    skip_bad: bool = False,
 ) -> Exam:
     """The questions that a checkpoint is scored on, in its own words.
 
@@ -280,12 +288,13 @@ def exam_for(
         count: questions of the fixed sample; None takes all.
         progress: told about data that is made.
         data: see `evaluate`.
+        skip_bad: see `evaluate`.
 
     Raises:
         InputError: it names no dataset, another version of it than is here, or a folder that is gone or changed.
         UsageError: the dataset has no such split.
     """
-    found = DataOf(checkpoint, data)
+    found = DataOf(checkpoint, data, skip_bad)
     return Exam(found.split(split, progress), count, None if found.named else found)
 
 

@@ -17,6 +17,9 @@ class Progress(Protocol):
     def finish(self) -> None:
         """The piece of work that was started last has ended."""
 
+    def note(self, line: str) -> None:
+        """Something that should be known beside the result."""
+
 
 class Silent:
     """The progress that shows nothing, the default of every library function."""
@@ -28,4 +31,7 @@ class Silent:
         """Show nothing."""
 
     def finish(self) -> None:
+        """Show nothing."""
+
+    def note(self, line: str) -> None:
         """Show nothing."""

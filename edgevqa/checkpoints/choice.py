@@ -54,6 +54,7 @@ class Wanted:
         side: likewise, height and width of pixels.
         grid: likewise, rows and columns of features.
         answers: likewise, an answer list.
+        skip_bad: likewise, whether entries that cannot be used are left out.
     """
 
     family: str = MCANConfig.family
@@ -67,6 +68,7 @@ class Wanted:
     side: int | None = None
     grid: tuple[int, int] | None = None
     answers: Path | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def choose(wanted: Wanted, *, name: str | None = None, data: Path | None = None,
             side=wanted.side or SIDES.get(wanted.family),
             grid=wanted.grid,
             form=form,
+            skip_bad=wanted.skip_bad,
             progress=progress,
         )
     if data is None and wanted.family == MCANConfig.family:
@@ -138,6 +141,7 @@ def _check_named(wanted: Wanted, form: Form) -> None:
         "--side": wanted.side,
         "--grid": wanted.grid,
         "--answers": wanted.answers,
+        "--skip-bad": wanted.skip_bad or None,
         **({} if form.word_pieces else {"--vocabulary": wanted.vocabulary}),
     }
     given = [option for option, value in of_folders.items() if value is not None]

@@ -20,28 +20,41 @@ class DataOf:
     Args:
         checkpoint: the model.
         folder: where data of a user's own is now, when it was moved.
+        skip_bad: whether entries of it that cannot be used are left out, as they are where the training did so.
     """
 
     checkpoint: Checkpoint
     folder: Path | None = None
+    skip_bad: bool = False
 
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset; data of a user's own has the checkpoint's words and answers.
 
         Raises:
-            InputError: the checkpoint names no dataset, another version of one, or a folder that is gone or changed.
+            InputError: the checkpoint names no dataset and no folder is given, it names another version of one, or a
+                folder that is gone or changed; or it has no words or answers.
         """
         checkpoint = self.checkpoint
         described = checkpoint.dataset or {}
         name = described.get("name")
-        if name is None:
-            raise InputError(f"{checkpoint.folder} names no dataset to be scored on")
-        if "source" in described:
-            from edgevqa.data.own import Lists, reopen
+        if name is None and self.folder is None:
+            raise InputError(
+                f"{checkpoint.folder} names no dataset to be scored on; --data names a folder of questions and pictures"
+            )
+        if name is None or "source" in described:
+            from edgevqa.data.own import Lists, reopen, with_lists
 
             lists = Lists(checkpoint.vocabulary, checkpoint.answers, dict(checkpoint.preprocessing))
-            return reopen(described, lists, self.folder)
+            if name is None:
+                if checkpoint.missing:
+                    raise InputError(
+                        f"{checkpoint.folder} was imported without its {' and '.join(checkpoint.missing)}; to be "
+                        "scored, import it again with them"
+                    )
+                assert self.folder is not None
+                return with_lists(self.folder, lists, skip_bad=self.skip_bad)
+            return reopen(described, lists, self.folder, skip_bad=self.skip_bad)
         dataset = load_dataset(str(name))
         if dataset.version != described.get("version"):
             raise InputError(

@@ -14,7 +14,7 @@ import torch
 from edgevqa.checkpoints.checks import ENTRIES, check_free, is_name
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
 from edgevqa.checkpoints.presets import Preset
-from edgevqa.data.dataset import Dataset
+from edgevqa.data.dataset import Dataset, Split
 from edgevqa.data.floors import Floors, floors
 from edgevqa.data.score import ACCURACY, SCORE_WORDS, by_group, score_of
 from edgevqa.errors import UsageError
@@ -203,6 +203,14 @@ def _finish(
             **({} if start is None else {"start": start.what}),
         },
     )
+    reference = reference_questions(test, len(dataset.answers))
+    card = write_card(checkpoint, len(test), lowest, groups)
+    save_checkpoint(checkpoint, dict(student.state_dict()), reference, card)
+    return load_checkpoint(out)
+
+
+def reference_questions(test: Split, answers: int) -> dict[str, np.ndarray]:
+    """The reference questions of a checkpoint, from the test split of its data: inputs, right answers and texts."""
     # Evenly spread over the test split, so that every family and many pictures are among them.
     most = max(FEWEST_REFERENCE_QUESTIONS, min(REFERENCE_QUESTIONS, REFERENCE_BYTES // test.question_bytes))
     chosen = np.linspace(0, len(test) - 1, min(most, len(test))).astype(np.int64)
@@ -212,10 +220,8 @@ def _finish(
         "texts": np.array([test.texts[index] for index in chosen]),
     }
     if test.key.kind != ACCURACY:
-        reference["worth"] = test.key.take(chosen).dense(len(dataset.answers))
-    card = write_card(checkpoint, len(test), lowest, groups)
-    save_checkpoint(checkpoint, dict(student.state_dict()), reference, card)
-    return load_checkpoint(out)
+        reference["worth"] = test.key.take(chosen).dense(answers)
+    return reference
 
 
 def write_card(

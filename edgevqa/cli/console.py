@@ -103,6 +103,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], title:
     console.print(table)
 
 
+class Notes(Silent):
+    """Shows notes alone, where there is no terminal for a bar."""
+
+    def note(self, line: str) -> None:
+        """Show the line on stderr."""
+        note(line)
+
+
 class Display:
     """The bars of one terminal, of whatever thread; it is there while there are any."""
 
@@ -134,6 +142,14 @@ class Display:
             self._count -= 1
             if self._count == 0:
                 self._end()
+
+    def note(self, line: str) -> None:
+        """Show a line above the bars."""
+        with self._lock:
+            if self._bar is None:
+                note(line)
+            else:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """End the display and give the terminal back, whatever was under way."""
@@ -172,6 +188,10 @@ class RichProgress:
         if self._tasks:
             self._display.remove(self._tasks.pop())
 
+    def note(self, line: str) -> None:
+        """Show the line above the bars."""
+        self._display.note(self._prefix + line)
+
 
 def _bar() -> RichBar:
     from rich.console import Console
@@ -192,7 +212,7 @@ def _bar() -> RichBar:
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
-    """A progress bar on stderr while the block runs; silent when stderr is not a terminal."""
+    """A progress bar on stderr while the block runs; notes alone when stderr is not a terminal."""
     with show_progresses([""]) as progresses:
         yield progresses[""]
 
@@ -201,7 +221,7 @@ def show_progress() -> Iterator[Progress]:
 def show_progresses(names: Sequence[str]) -> Iterator[Mapping[str, Progress]]:
     """A progress bar for each of several pieces of work at once, by its name; see `show_progress`."""
     if not sys.stderr.isatty():
-        yield {name: Silent() for name in names}
+        yield {name: Notes() for name in names}
         return
     display = Display()
     try:

@@ -10,7 +10,15 @@ import click
 
 from edgevqa.cli.bench import folders, note_left_out, note_unsuited, unsuited_folders
 from edgevqa.cli.console import Column, end, note, print_json, print_table, show_progress
-from edgevqa.cli.options import depth_option, examples, json_option, layers_of, names_option, width_option
+from edgevqa.cli.options import (
+    depth_option,
+    examples,
+    json_option,
+    layers_of,
+    names_option,
+    skip_bad_option,
+    width_option,
+)
 from edgevqa.errors import GateFailed, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
 @names_option("--runtime", "runtimes", None, "Of onnxruntime, litert, tflite_runtime, torch.  [default: the target's]")
 @click.option("--target", help="A profile's name or file.  [default: this machine]")
 @click.option("--data", type=click.Path(path_type=Path), help="Where the folder of your own data was moved to.")
+@skip_bad_option
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", help="Of their data.")
 @click.option("--questions", type=click.IntRange(1), help="Only this many, a fixed sample.  [default: all]")
 @click.option("--workers", type=click.IntRange(1), default=2, help="Processes on this machine.")
@@ -58,6 +67,7 @@ def command(
     runtimes: tuple[str, ...] | None,
     target: str | None,
     data: Path | None,
+    skip_bad: bool,
     split: str,
     questions: int | None,
     workers: int,
@@ -100,6 +110,7 @@ def command(
                 split=split,
                 count=questions,
                 data=data,
+                skip_bad=skip_bad,
                 scheduler=scheduler,
                 workers=workers,
                 progress=progress,
@@ -122,6 +133,7 @@ def command(
                 split=split,
                 count=questions,
                 data=data,
+                skip_bad=skip_bad,
                 scheduler=scheduler,
                 workers=workers,
                 progress=progress,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgevqa.cli.console import note, print_json, show_progress
-from edgevqa.cli.options import examples, json_option
+from edgevqa.cli.options import examples, json_option, skip_bad_option
 
 STRIDE = 32
 """Of pictures, see `edgevqa.models.config.STRIDE`."""
@@ -26,6 +26,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> t
 @click.command(
     epilog=examples(
         "edgevqa import mcan-bst epoch15.pkl --out mcan-bst",
+        "edgevqa import mcan-bst epoch15.pkl --vocabulary token_to_ix.json --answers answer_dict.json --data vqa-v2",
         "edgevqa import mcan-bst gqa.pkl --vocabulary dicts.json --answers dicts.json --out mcan-bst-gqa",
         "edgevqa import mcan best_model.pkl --vocabulary token_to_ix.json --answers answer_dict.json",
         "edgevqa import uniter uniter-vqa.pt --vocabulary vocab.txt --answers ans2label.json --out uniter",
@@ -37,6 +38,8 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> t
 @click.option("--out", type=click.Path(path_type=Path), help="Checkpoint folder.  [default: ./KIND]")
 @click.option("--vocabulary", type=FILE, help="The project's word list, or BERT's vocab.txt; needed for `ask`.")
 @click.option("--answers", type=FILE, help="The project's answer list; needed for `ask`.")
+@click.option("--data", type=click.Path(path_type=Path), help="A folder of questions and pictures to be scored on.")
+@skip_bad_option
 @click.option("--heads", type=click.IntRange(1), help="Attention heads.  [default: the authors' 8, for BERT 12]")
 @click.option("--regions", type=click.IntRange(1, 1000), default=100, help="Regions of a picture.")
 @click.option(
@@ -53,6 +56,8 @@ def command(
     out: Path | None,
     vocabulary: Path | None,
     answers: Path | None,
+    data: Path | None,
+    skip_bad: bool,
     heads: int | None,
     regions: int,
     question_length: int | None,
@@ -80,6 +85,8 @@ def command(
             settings=Settings(heads, regions, question_length, image_size, without_trunk),
             vocabulary=vocabulary,
             answers=answers,
+            data=data,
+            skip_bad=skip_bad,
             command=this_command(),
             progress=progress,
         )

@@ -99,6 +99,11 @@ json_option = click.option(
 )
 """`--json` as the argument `as_json`; errors then come as JSON on stdout, too."""
 
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Tell the entries of your data that cannot be used, and go on without them."
+)
+"""`--skip-bad` as the argument `skip_bad`."""
+
 results_option = click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgevqa.cli.console import note, print_json, show_progress
-from edgevqa.cli.options import FILE, examples, json_option
+from edgevqa.cli.options import FILE, examples, json_option, skip_bad_option
 from edgevqa.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _grid(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--grid", metavar="ROWSxCOLUMNS", callback=_grid, help="Of clip-vil's features.  [default: a square]")
 @click.option("--answers", type=FILE, help="With --data: an answer list instead of the one built from the data.")
 @click.option("--vocabulary", type=FILE, help="A word list, likewise; for uniter and clip-vil BERT's vocab.txt.")
+@skip_bad_option
 @click.option(
     "--start",
     type=click.Path(path_type=Path),
@@ -77,6 +78,7 @@ def command(
     grid: tuple[int, int] | None,
     answers: Path | None,
     vocabulary: Path | None,
+    skip_bad: bool,
     start: Path | None,
     out: Path | None,
     hidden: int | None,
@@ -113,7 +115,7 @@ def command(
     torch.set_num_threads(threads)
     if data is not None and dataset is not None:
         raise UsageError(f"train on {dataset} or on --data {data}, not on both")
-    wanted = Wanted(family, hidden, heads, layers, start, vocabulary, picture, regions, side, grid, answers)
+    wanted = Wanted(family, hidden, heads, layers, start, vocabulary, picture, regions, side, grid, answers, skip_bad)
     with joined(device) as (processes, found), show_progress() as progress:
         with processes.leader_first():  # what it reads of pictures is kept for the others
             choice = choose(wanted, name=dataset, data=data, progress=progress if processes.first else Silent())
@@ -170,6 +172,8 @@ def command_line(context: click.Context) -> str:
         value = context.params.get(parameter.name or "")
         if isinstance(parameter, click.Argument) and context.params.get("data") is None:
             words.append(str(value or "scenes"))
-        elif isinstance(parameter, click.Option) and value is not None and value != parameter.default:
-            words += [parameter.opts[0], "x".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+        elif isinstance(parameter, click.Option) and value not in (None, False, parameter.default):
+            words.append(parameter.opts[0])
+            if not parameter.is_flag:
+                words.append("x".join(map(str, value)) if isinstance(value, tuple) else str(value))
     return shlex.join(words)

@@ -39,7 +39,7 @@ class Split:
         types: the question family of each question.
         image_index: int64 (n,), the row of `images` that each question is about.
         images: {"regions" float32 (m, R, F), "boxes" float32 (m, R, 5), "region_count" int64 (m,)} or
-            {"image" uint8 (m, 3, H, W)}, or the same read when asked for.
+            {"image" uint8 (m, 3, H, W), or float32 and normalised}, or the same read when asked for.
         grounding: where the data says it, uint8 (n, R): bit 0 is set where a region fits the first description of
             the question ("red square" in "how many red squares are left of the circle"), bit 1 where it fits the
             second, bit 2 where it stands to the second's thing as the question asks (left of the circle); else
@@ -118,7 +118,8 @@ class Split:
         else:
             found = self.images.read(pictures)
         if "image" in found:
-            inputs["image"] = normalise(found["image"], self.normalisation)
+            image = found["image"]
+            inputs["image"] = normalise(image, self.normalisation) if image.dtype == np.uint8 else image
         else:
             inputs["regions"] = found["regions"]
             inputs["region_mask"] = region_mask(found["region_count"], found["regions"].shape[1])

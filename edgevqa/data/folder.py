@@ -1,7 +1,8 @@
 """A folder of a user's own data: which files hold the questions of which split, and how splits are made of them.
 
 FOLDER/
-  *train*question*.json  *val*question*.json  *test*question*.json     VQA-v2's format or GQA's
+  *train*question*.json  *val*question*.json  *test*question*.json     VQA-v2's format, GQA's or CLEVR's
+  *train*question*/*.json                                              or GQA's in parts
   *train*annotation*.json  ...                                         the answers, for VQA-v2's
   images/ or features/                                                 pictures, see `edgevqa.data.pictures`
 """
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from edgevqa.data.bad import STRICT, BadEntries
 from edgevqa.data.feature_bases import FeatureBase, open_features
-from edgevqa.data.questions import Question, QuestionFile, read_questions
+from edgevqa.data.questions import Question, QuestionFile, read_parts, read_questions
 from edgevqa.errors import InputError, UsageError
 from edgevqa.progress import Progress
 from edgevqa.storage import sha256_bytes, sha256_file
@@ -33,13 +35,15 @@ class SplitFiles:
 
     Attributes:
         word: what it is called in the files' names, such as `train2014`.
-        questions: the question file.
+        questions: the question file, or the folder of its parts.
         annotations: the annotation file, or None.
+        parts: the parts of a question file in GQA's format that is divided.
     """
 
     word: str
     questions: Path
     annotations: Path | None
+    parts: tuple[Path, ...] = ()
 
     @property
     def split(self) -> str:
@@ -49,7 +53,9 @@ class SplitFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Both files, or the one."""
+        """Both files, or the one, or all parts."""
+        if self.parts:
+            return self.parts
         return (self.questions,) if self.annotations is None else (self.questions, self.annotations)
 
 
@@ -66,10 +72,15 @@ class DataFolder:
     """A folder of data, see the module; its question files are read when they are first needed.
 
     Raises UsageError when there is no such folder or no question file in it, InputError when a file has no partner.
+
+    Args:
+        path: the folder.
+        bad: what is done about entries that cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bad: BadEntries = STRICT) -> None:
         self.path = path
+        self.bad = bad
         if not path.is_dir():
             raise UsageError(f"{path} is not a folder; give one with question files and with images/ or features/")
         self.splits: Mapping[str, SplitFiles] = {files.word: files for files in _find(path)}
@@ -79,7 +90,10 @@ class DataFolder:
     def read(self, files: SplitFiles) -> QuestionFile:
         """The questions of a published split; raises what `read_questions` raises."""
         if files.word not in self._read:
-            found = read_questions(files.questions, files.annotations)
+            if files.parts:
+                found = read_parts(files.parts, self.bad)
+            else:
+                found = read_questions(files.questions, files.annotations, self.bad)
             if not found.questions:
                 raise InputError(f"{files.questions} holds no question")
             self._read[files.word] = found
@@ -115,26 +129,39 @@ class DataFolder:
     def parts(self) -> Mapping[str, Part]:
         """The splits train, validation and test, no picture of which is in another one made of the same files.
 
-        Scored is what has answers: test, or else val. What is missing then is taken from the pictures of train.
+        Scored is what has answers: test, or else val. What is missing then is taken from the pictures of train; where
+        that has no answers, it is missing, too.
 
         Raises:
-            InputError: there are no answers to train on, or too few pictures to take some away.
+            InputError: nothing has answers, or there are too few pictures to take some away.
         """
         train, val, test = (self._answered(split) for split in ("train", "val", "test"))
-        if train is None:
-            raise InputError(
-                f"{self.path} has no training questions with answers; it needs a train_questions.json and, in VQA-v2's "
-                "format, a train_annotations.json"
-            )
         scored = test or val
+        if train is None and scored is None:
+            raise self._untrained
         wanted = {"validation": val if test is not None else None, "test": scored}
         made = {name: self._part(files) for name, files in wanted.items() if files is not None}
+        if train is None:
+            return made
         rest = self.read(train).questions
         for name in wanted:
             if name not in made:
                 taken, rest = _carve(rest, self.path)
                 made[name] = Part(taken, train.split, train.files)
         return {"train": Part(rest, train.split, train.files), **made}
+
+    def part(self, split: str) -> Part:
+        """One of `parts`; raises InputError when the folder has none for it."""
+        if split not in self.parts:
+            raise self._untrained
+        return self.parts[split]
+
+    @property
+    def _untrained(self) -> InputError:
+        return InputError(
+            f"{self.path} has no training questions with answers; it needs a train_questions.json and, in VQA-v2's "
+            "format, a train_annotations.json"
+        )
 
     def _part(self, files: SplitFiles) -> Part:
         return Part(self.read(files).questions, files.split, files.files)
@@ -144,7 +171,7 @@ class DataFolder:
         """The format of the question files; raises InputError when they differ."""
         formats = {found.format for found in self._read.values()}
         if len(formats) != 1:
-            raise InputError(f"{self.path} mixes question files in VQA-v2's and in GQA's format")
+            raise InputError(f"{self.path} mixes question files in several formats: {', '.join(sorted(formats))}")
         return formats.pop()
 
     def hashes(self, files: Sequence[Path]) -> dict[str, str]:
@@ -156,12 +183,14 @@ def _find(folder: Path) -> list[SplitFiles]:
     """The question files of a folder with their annotation files."""
     questions: dict[str, Path] = {}
     annotations: dict[str, Path] = {}
-    for path in sorted((*folder.glob("*.json"), *folder.glob("questions/*.json"), *folder.glob("annotations/*.json"))):
+    parts = _divided(folder)
+    files = (*folder.glob("*.json"), *folder.glob("questions/*.json"), *folder.glob("annotations/*.json"))
+    for path in sorted((*files, *parts)):
         name = path.name.lower()
         kind = annotations if "annotation" in name else questions if "question" in name else None
         if kind is None:
             continue
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not all(file.resolve().is_relative_to(folder.resolve()) for file in parts.get(path, (path,))):
             raise InputError(f"{path} is a link that leads out of the folder; put the file there")
         found = _WORD.search(name.replace("questions", "").replace("annotations", ""))
         word = found[0].rstrip("-") if found else "all"
@@ -174,7 +203,18 @@ def _find(folder: Path) -> list[SplitFiles]:
         )
     if lonely := sorted(annotations.keys() - questions.keys()):
         raise InputError(f"{annotations[lonely[0]]} has no question file beside it")
-    return [SplitFiles(word, path, annotations.get(word)) for word, path in questions.items()]
+    return [SplitFiles(word, path, annotations.get(word), parts.get(path, ())) for word, path in questions.items()]
+
+
+def _divided(folder: Path) -> dict[Path, tuple[Path, ...]]:
+    """The folders that hold the parts of a question file, as GQA's `train_all_questions`; parts by their numbers."""
+    found = {}
+    for path in (*folder.glob("*question*/"), *folder.glob("questions/*question*/")):
+        name = path.name.lower()
+        parts = sorted(path.glob("*.json"), key=lambda part: ([*map(int, re.findall(r"\d+", part.stem))], part.name))
+        if parts and _WORD.search(name.replace("questions", "")):
+            found[path] = tuple(parts)
+    return found
 
 
 def _carve(questions: Sequence[Question], folder: Path) -> tuple[tuple[Question, ...], tuple[Question, ...]]:

@@ -11,12 +11,12 @@ import numpy as np
 
 from edgevqa.data.dataset import Dataset, Split, reworded
 from edgevqa.data.features import UNITER_BOX_NUMBERS, as_boxes
-from edgevqa.data.questions import GQA, VQA
+from edgevqa.data.questions import CLEVR, GQA, VQA
 from edgevqa.data.text import Vocabulary, tokenise
 from edgevqa.data.word_pieces import RULE, WordPieces, Words
 from edgevqa.errors import UsageError
 
-QUESTION_LENGTHS: Mapping[str, int] = {VQA: 14, GQA: 29}
+QUESTION_LENGTHS: Mapping[str, int] = {VQA: 14, GQA: 29, CLEVR: 45}
 """The most tokens of a question, as the published models have them; shorter where all questions are."""
 PIECES_MORE = 6
 """So many more where a question is word pieces between two marks, which makes CLIP-ViL's 20 of VQA-v2's 14."""

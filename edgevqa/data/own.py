@@ -11,28 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from edgevqa.data.bad import BadEntries
 from edgevqa.data.dataset import UNCHANGED, Dataset, Split
-from edgevqa.data.features import BOX_NUMBERS, padded
+from edgevqa.data.features import BOX_NUMBERS
 from edgevqa.data.folder import FEATURES, IMAGES, DataFolder, Part
 from edgevqa.data.forms import FORMS, QUESTION_LENGTHS, Form
-from edgevqa.data.grids import DESCRIBED, WEIGHTS_SHA256, grid_arrays, kept_grid
+from edgevqa.data.grids import DESCRIBED
 from edgevqa.data.lists import answer_minimum, build_answers, list_form, read_answer_list, read_word_list
-from edgevqa.data.pictures import LazyPictures, PictureFiles, Pictures, files_digest, keep_pixels
-from edgevqa.data.preprocessing import pixels_of
+from edgevqa.data.own_pictures import FolderPictures
 from edgevqa.data.questions import GROUPS, Question
 from edgevqa.data.score import ACCURACY, VQA_ACCURACY, AnswerKey
 from edgevqa.data.vqa_accuracy import PEOPLE, worth_of_count, worths
 from edgevqa.data.word_pieces import Words
 from edgevqa.errors import InputError, UsageError
 from edgevqa.progress import Progress, Silent
-from edgevqa.storage import cache_folder
 
 VERSION = 1
 SAMPLED, MOST_TOKENS = 64, 100
 """Pictures whose features are looked at for their sizes, and the regions that a model has room for at most."""
 SIDE = 64
 NORMALISATION = {"mean": 0.45, "deviation": 0.25}
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 PICTURES = ("pixels", "features", "grid")
 """What pictures may be given to the model as."""
 RESERVED_NAMES = ("scenes", "scenes-pixels", "easy-vqa")
@@ -58,6 +56,7 @@ def own_dataset(
     side: int | None = None,
     grid: tuple[int, int] | None = None,
     form: Form = FORMS["mcan"],
+    skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """The dataset in a folder, see `edgevqa.data.folder`, with lists built from its training questions.
@@ -72,14 +71,16 @@ def own_dataset(
         side: height and width of pixels; 64 by default.
         grid: rows and columns of features, where the family takes them as a grid; a square by default.
         form: how the family takes questions and pictures.
+        skip_bad: whether entries that cannot be used are told and left out; else the first one is an error.
         progress: told about long work.
 
     Raises:
         UsageError: there is no such folder, neither images/ nor features/ in it, or the family does not take those.
         InputError: a file in it is broken or missing.
     """
-    folder = DataFolder(path)
-    train = folder.parts["train"].questions
+    progress = progress or Silent()
+    folder = DataFolder(path, BadEntries(skip_bad, progress))
+    train = folder.part("train").questions
     kind = _picture_kind(path, picture)
     texts = sorted({question.text for question in train})
     words = read_word_list(vocabulary) if isinstance(vocabulary, Path) else vocabulary or form.build_words(texts)
@@ -87,26 +88,45 @@ def own_dataset(
         known = build_answers(train, folder.format, answer_minimum(len(train)) if minimum is None else minimum)
     else:
         known = read_answer_list(answers)
-    pictures = _picture_described(folder, kind, regions, side or SIDE, form, progress or Silent())
+    pictures = _picture_described(folder, kind, regions, side or SIDE, form, progress)
     preprocessing: dict[str, Any] = {
         "question": form.question(words, texts, QUESTION_LENGTHS[folder.format]),
         "picture": form.picture(pictures, str(path), grid),
     }
-    files = {name: digest for part in folder.parts.values() for name, digest in folder.hashes(part.files).items()}
-    source = {"folder": str(path.resolve()), "files": files}
+    source = _source(folder)
     score = ACCURACY
     if any(len(question.answers) > 1 for question in train):
         score, preprocessing["probabilities"] = VQA_ACCURACY, "sigmoid"
     return _dataset(folder, Lists(words, known, preprocessing), name_of(path), score, source)
 
 
-def reopen(described: Mapping[str, Any], lists: Lists, path: Path | None = None) -> Dataset:
+def with_lists(path: Path, lists: Lists, *, skip_bad: bool = False, progress: Progress | None = None) -> Dataset:
+    """The dataset in a folder for a model that was not trained on it and brings its own lists, such as an imported one.
+
+    Training questions may be missing. Raises what `own_dataset` raises.
+    """
+    folder = DataFolder(path, BadEntries(skip_bad, progress))
+    several = any(len(question.answers) > 1 for question in folder.part("test").questions)
+    score = VQA_ACCURACY if several else ACCURACY
+    return _dataset(folder, lists, name_of(path), score, _source(folder))
+
+
+def _source(folder: DataFolder) -> dict[str, Any]:
+    """Where data is, as a checkpoint keeps it."""
+    parts = folder.parts.values()
+    files = {name: digest for part in parts for name, digest in folder.hashes(part.files).items()}
+    made: dict[str, Any] = {"folder": str(folder.path.resolve()), "files": files}
+    return {**made, "skip_bad": True} if folder.bad.skip else made
+
+
+def reopen(described: Mapping[str, Any], lists: Lists, path: Path | None = None, *, skip_bad: bool = False) -> Dataset:
     """The dataset that a model was trained on, with the model's own lists.
 
     Args:
         described: what `Dataset.described` gave.
         lists: the model's.
         path: where the folder is now, when it was moved.
+        skip_bad: whether entries that cannot be used are left out, as they are where the training did so.
 
     Raises:
         InputError: the folder is gone, or its question files are not those of the training.
@@ -119,7 +139,9 @@ def reopen(described: Mapping[str, Any], lists: Lists, path: Path | None = None)
         raise InputError("the checkpoint does not say where its data is; name the folder with --data") from None
     if not folder.is_dir():
         raise InputError(f"the data in {folder} is gone; where it was moved to is said with --data")
-    return _dataset(DataFolder(folder), lists, name, score, {"folder": str(folder.resolve()), "files": files})
+    bad = BadEntries(skip_bad or source.get("skip_bad") is True)  # type: ignore[union-attr]
+    known = {**source, "folder": str(folder.resolve()), "files": files}  # type: ignore[dict-item]
+    return _dataset(DataFolder(folder, bad), lists, name, score, known)
 
 
 def name_of(path: Path) -> str:
@@ -150,10 +172,18 @@ def _picture_described(
         return dict(DESCRIBED)
     if kind == "pixels":
         return {"kind": "pixels", "side": side, "normalisation": NORMALISATION}
-    base, part = folder.features(progress), folder.parts["train"]
+    base, part = folder.features(progress), folder.part("train")
     pictures = sorted({question.image for question in part.questions})
     chosen = {pictures[place] for place in np.linspace(0, len(pictures) - 1, SAMPLED).astype(int).tolist()}
-    found = [base.read(base.find(image, part.split)) for image in sorted(chosen)]
+    found = []
+    for image in sorted(chosen):
+        try:
+            found.append(base.read(base.find(image, part.split)))
+        except InputError:
+            if not folder.bad.skip:
+                raise
+    if not found:
+        raise InputError(f"none of {len(chosen)} pictures that were tried has features in {folder.path / FEATURES}")
     sizes = {one.features.shape[1] for one in found}
     if len(sizes) > 1:
         raise InputError(
@@ -167,7 +197,8 @@ def _picture_described(
 
 def _dataset(folder: DataFolder, lists: Lists, name: str, score: str, source: dict[str, Any]) -> Dataset:
     def make_split(split: str, progress: Progress) -> Split:
-        part = folder.parts[split]
+        folder.bad.progress = progress
+        part = folder.part(split)
         for file, digest in folder.hashes(part.files).items():
             if source["files"].get(file) != digest:
                 raise InputError(f"{folder.path / file} was changed or added since the training; put the old one back")
@@ -201,28 +232,48 @@ def make_own_split(
         score: the kind of the score.
         progress: told about long work.
         training: whether questions that no answer of the list is right for are left out.
+
+    Raises InputError when a picture is missing, or when no question is left; what is left out of bad ones is told.
     """
+    pictures = sorted({question.image for question in part.questions})
+    found = FolderPictures(folder, part.split, lists.preprocessing["picture"], progress)
+    usable = found.usable(pictures, folder.bad)
+    asked = []
+    for question in part.questions:
+        if not lists.vocabulary.split(question.text):
+            folder.bad.found(InputError(f"{name}: the question {question.id!r} has no word"))
+        elif question.image in usable:
+            asked.append(question)
     numbers = {answer: number for number, answer in enumerate(lists.answers)}
     forms = _forms(lists.answers, folder.format)
-    soft = [_soft(question, forms, folder.format) for question in part.questions]
+    soft = [_soft(question, forms, folder.format) for question in asked]
     kept = [row for row, worth in enumerate(soft) if worth or not training]
-    questions = [part.questions[row] for row in kept]
+    if len(kept) < len(asked):
+        progress.note(
+            f"{len(asked) - len(kept)} of {len(asked)} questions of {name} have no right answer among the "
+            f"{len(numbers)} of the list and are not trained on"
+        )
+    questions = [asked[row] for row in kept]
+    folder.bad.told()
     if not questions:
         raise InputError(f"no answer to a question of {name} is in the list of {len(numbers)} answers")
     soft = [soft[row] for row in kept]
     length = int(lists.preprocessing["question"]["length"])
     ids = sorted({question.image for question in questions})
     row_of = {image: row for row, image in enumerate(ids)}
-    images = open_pictures(folder, ids, part.split, lists.preprocessing["picture"], progress)
+    images = found.open(ids)
     groups = {
         kind: tuple(question.groups[place] for question in questions)
         for place, kind in enumerate(GROUPS[folder.format])
     }
     several = score == VQA_ACCURACY
+    encoded = [lists.vocabulary.encode(question.text, length) for question in questions]
+    if cut := sum(one.cut for one in encoded):
+        progress.note(f"{cut} of {len(encoded)} questions of {name} have more than {length} tokens and lose their ends")
     return Split(
         name=name,
         texts=tuple(question.text for question in questions),
-        tokens=np.stack([lists.vocabulary.encode(question.text, length).tokens for question in questions]),
+        tokens=np.stack([one.tokens for one in encoded]),
         answers=np.array([_best(worth) for worth in soft], np.int64),
         types=tuple(question.groups[0] for question in questions),
         image_index=np.array([row_of[question.image] for question in questions], np.int64),
@@ -275,32 +326,3 @@ def _official(questions: Sequence[Question], answers: Sequence[str]) -> list[dic
 def _best(worth: Mapping[int, float]) -> int:
     """The answer that is worth most, the first of the list among equals; -1 when none is worth anything."""
     return min(worth, key=lambda place: (-worth[place], place), default=-1)
-
-
-def open_pictures(
-    folder: DataFolder, ids: Sequence[str], split: str, described: Mapping[str, Any], progress: Progress
-) -> Mapping[str, np.ndarray] | Pictures:
-    """The pictures of these ids as a model takes them; raises InputError when one is missing.
-
-    Features are read when they are asked for: here it is only seen that they are there.
-    """
-    if described["kind"] == "features":
-        base = folder.features(progress)
-        places = [base.find(image, split) for image in ids]
-
-        def identify() -> str:
-            files = base.files()
-            return files_digest(files or places, "features" + "\n".join(ids if files else ()))  # type: ignore[arg-type]
-
-        return LazyPictures(places, lambda place: padded(base.read(place), described, str(place)), identify)
-    side = int(described["side"])
-    found = PictureFiles(folder.path / IMAGES, PICTURE_SUFFIXES)
-    files = [found.find(image, split) for image in ids]
-    if described["kind"] == "grid":
-        return LazyPictures(
-            files,
-            lambda path: grid_arrays(kept_grid(path), described["boxes"]),
-            lambda: files_digest(files, WEIGHTS_SHA256),
-        )
-    cache = cache_folder() / "data" / "own" / files_digest(files, f"pixels {side}")
-    return {"image": keep_pixels(cache, files, lambda path: pixels_of(path, side), side, progress)}

@@ -76,7 +76,7 @@ def picture_inputs(path: Path | str, preprocessing: Mapping[str, Any]) -> dict[s
         return {"image": normalise(pixels_of(path, picture["side"])[None], picture["normalisation"])}
     opened = open_picture(path)
     if picture["kind"] == "padded-pixels":
-        return {"image": _padded(opened, picture)}
+        return {"image": padded_pixels(opened, picture)[None]}
     if picture["kind"] == "grid":
         arrays = grid_arrays(grid_of(opened), picture["boxes"])
         mask = region_mask(arrays.pop("region_count")[None], picture["regions"])
@@ -105,14 +105,14 @@ def pixels_of(path: Path, side: int) -> np.ndarray:
     return np.asarray(small, np.uint8).transpose(2, 0, 1)
 
 
-def _padded(opened: Image.Image, picture: Mapping[str, Any]) -> np.ndarray:
-    """A picture float32 (1, 3, height, width), scaled to fit and normalised, with zeros to its right and below it."""
+def padded_pixels(opened: Image.Image, picture: Mapping[str, Any]) -> np.ndarray:
+    """A picture float32 (3, height, width), scaled to fit and normalised, with zeros to its right and below it."""
     height, width = picture["height"], picture["width"]
     scale = min(width / opened.width, height / opened.height)
     fitting = max(1, min(width, round(opened.width * scale))), max(1, min(height, round(opened.height * scale)))
     pixels = np.asarray(opened.resize(fitting, Image.Resampling.BICUBIC), np.uint8).transpose(2, 0, 1)
-    image = np.zeros((1, 3, height, width), np.float32)
-    image[..., : fitting[1], : fitting[0]] = normalise(pixels[None], picture["normalisation"])
+    image = np.zeros((3, height, width), np.float32)
+    image[..., : fitting[1], : fitting[0]] = normalise(pixels[None], picture["normalisation"])[0]
     return image
 
 

@@ -49,6 +49,9 @@ class Reporter:
     def finish(self) -> None:
         """Nothing."""
 
+    def note(self, line: str) -> None:
+        """Nothing: an export has no notes."""
+
 
 def work(lines: TextIO, report: Reporter) -> None:
     """Export what the lines ask for."""

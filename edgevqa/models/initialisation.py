@@ -46,11 +46,7 @@ def initialise_mcan(model: MCAN, seed: int) -> None:
         parameters["lstm.bias_ih_l0"][size : 2 * size] += 1
         for name, parameter in parameters.items():
             if name.startswith("stem.convolutions."):
-                # PyTorch's own start shrinks a picture's signal at every ReLU until the biases drown it.
-                if parameter.dim() > 1:
-                    nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-                else:
-                    parameter.zero_()
+                _start_convolution(parameter)
             if name.startswith(("encoder.", "decoder.")) and name.endswith(("merge.weight", "outer.weight")):
                 parameter.mul_(BRANCH_SCALE)
 
@@ -58,13 +54,31 @@ def initialise_mcan(model: MCAN, seed: int) -> None:
 def initialise_single_stream(model: SingleStream, seed: int) -> None:
     """Give a model BERT's starting weights (Devlin et al. 2019), which depend on its sizes and the seed alone.
 
-    Matrices and tables are normal with a deviation of 0.02, biases zero. The trunk's convolutions keep PyTorch's own.
+    Matrices and tables are normal with a deviation of 0.02, biases zero. The trunk's blocks begin as little more than
+    their shortcuts.
     """
     torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith("trunk."):
+                _start_convolution(parameter)
+                if name.endswith("expand.weight"):
+                    parameter.mul_(BRANCH_SCALE)
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm | nn.Conv2d):
+        if isinstance(module, nn.LayerNorm):
             module.reset_parameters()
         elif isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+
+
+def _start_convolution(parameter: torch.Tensor) -> None:
+    """Weights that keep the size of a signal behind a ReLU, and no bias.
+
+    PyTorch's own start shrinks a picture's signal at every ReLU until the biases drown it.
+    """
+    if parameter.dim() > 1:
+        nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    else:
+        parameter.zero_()

@@ -10,11 +10,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgevqa.data.questions import GQA, VQA, parse_gqa, parse_vqa_annotations, parse_vqa_questions, read_questions
+from edgevqa.data.questions import (
+    GQA,
+    VQA,
+    Question,
+    parse_clevr,
+    parse_gqa,
+    parse_vqa_annotations,
+    parse_vqa_questions,
+    read_questions,
+)
 from edgevqa.errors import InputError
 
 QUESTION = {"question_id": 7, "image_id": 3, "question": "is it red?"}
 ANNOTATION = {"question_id": 7, "answers": [{"answer": "yes"}, {"answer": "no"}, {"answer": "yes"}]}
+
+
+def parse_entries(content: Any, source: str) -> list[Question]:
+    """GQA's format, whose file is read entry by entry."""
+    return list(parse_gqa(content.items() if isinstance(content, dict) else [], source))
 
 
 def write(path: Path, content: Any) -> Path:
@@ -65,7 +79,11 @@ def test_gqa_has_questions_and_answers_in_one_file(tmp_path: Path) -> None:
         ({"questions": [QUESTION]}, {"annotation": []}, "should hold an object with a list 'annotations'"),
         ({"1": {"question": "x", "imageId": "2"}, "3": 4}, None, "'3' should be an object, not int"),
         ({"1": {"question": "x"}}, None, "imageId should be a number or a text"),
-        ('{"1": {"question": "x", "imageId": 1}, "1": {"question": "y", "imageId": 1}}', None, "the key '1' twice"),
+        (
+            '{"1": {"question": "x", "imageId": 1}, "1": {"question": "y", "imageId": 1}}',
+            None,
+            "question id '1' twice",
+        ),
         ({"1": {"question": "x", "imageId": "2"}}, {"annotations": []}, "which has its answers inside"),
     ],
 )
@@ -100,7 +118,7 @@ contents = st.one_of(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(contents)
 def test_whatever_a_file_holds_is_read_or_refused(content: Any) -> None:
-    for parse in (parse_vqa_questions, parse_vqa_annotations, parse_gqa):
+    for parse in (parse_vqa_questions, parse_vqa_annotations, parse_clevr, parse_entries):
         try:
             found = list(parse(content, "it"))
         except InputError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from edgevqa.checkpoints.importers.words import (
     read_answers,
     read_vocabulary,
 )
+from edgevqa.checkpoints.make import reference_questions
 from edgevqa.checkpoints.native import Checkpoint, load_checkpoint, save_checkpoint
+from edgevqa.data.own import Lists, with_lists
 from edgevqa.data.preprocessing import MISSING
 from edgevqa.errors import InputError, UsageError
 from edgevqa.models.config import GridInput, RegionInput, TrunkInput
@@ -79,6 +81,8 @@ def import_checkpoint(
     settings: Settings | None = None,
     vocabulary: Path | None = None,
     answers: Path | None = None,
+    data: Path | None = None,
+    skip_bad: bool = False,
     command: str = "",
     progress: Progress | None = None,
 ) -> Checkpoint:
@@ -91,6 +95,9 @@ def import_checkpoint(
         settings: what the file does not say.
         vocabulary: the project's word list; without it the model can be exported but not asked.
         answers: the project's answer list, likewise.
+        data: a folder of questions and pictures, see `edgevqa.data.folder`: the model is scored on its test questions,
+            and some of them become the reference questions.
+        skip_bad: whether entries of it that cannot be used are told and left out.
         command: the command line, for the card.
         progress: told about the steps.
 
@@ -135,7 +142,15 @@ def import_checkpoint(
             },
         )
         progress.step("checked")
-        save_checkpoint(checkpoint, weights, random_reference(config), _card(checkpoint, chosen, missing))
+        reference = random_reference(config)
+        if data is not None:
+            if missing:
+                raise UsageError(f"--data is read with the model's own lists; give --{' and --'.join(missing)}, too")
+            lists = Lists(checkpoint.vocabulary, checkpoint.answers, dict(checkpoint.preprocessing))
+            dataset = with_lists(data, lists, skip_bad=skip_bad, progress=progress)
+            reference = reference_questions(dataset.split("test", progress), len(checkpoint.answers))
+            checkpoint = replace(checkpoint, dataset=dataset.described)
+        save_checkpoint(checkpoint, weights, reference, _card(checkpoint, chosen, missing))
         progress.step("written")
     finally:
         progress.finish()
@@ -183,8 +198,13 @@ def _card(checkpoint: Checkpoint, kind: Kind, missing: list[str]) -> str:
         f"{config.vocabulary_size} words, {config.answer_count} answers, {config.encoder[0].heads} heads of "
         f"{config.head_size}, {config.question_length} tokens, {config.image.tokens} image tokens.",
         "",
-        "The reference questions are seeded random inputs without right answers, so that exported files are compared "
-        "with PyTorch but not scored.",
+        (
+            "The reference questions are seeded random inputs without right answers, so that exported files are "
+            "compared with PyTorch but not scored."
+            if checkpoint.dataset is None
+            else f"The reference questions are of the dataset `{checkpoint.dataset['name']}`, on whose test questions "
+            "the model and its files are scored."
+        ),
     ]
     if config.family != "mcan" and len(grid(config, checkpoint.slimming)) > 1:
         lines += [
