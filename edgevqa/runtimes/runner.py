@@ -303,7 +303,8 @@ def host_state() -> dict[str, Any]:
     degrees = known(read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"))
     degrees = [value / 1000 for value in degrees if 0 < value < 200_000]
     throttles = known(read_number(path) for path in glob.glob(cpu + "cpu*/thermal_throttle/core_throttle_count"))
-    firmware = read("/sys/devices/platform/soc/soc:firmware/get_throttled")
+    # a Raspberry Pi; the name of its system on a chip varies
+    firmware = next(map(read, glob.glob("/sys/devices/platform/soc*/soc*:firmware/get_throttled")), None)
     quota = [line.split() for line in (read("/sys/fs/cgroup/cpu.stat") or "").splitlines()]
     stopped = [int(fields[1]) / 1e6 for fields in quota if fields[0] == "throttled_usec"]
     load = read("/proc/loadavg")
