@@ -34,6 +34,7 @@ class Record:
         peak_rss_mb: peak memory of the process; `model_rss_mb` is what loading and running the model added.
         score_kind: what the score is, `accuracy` or `VQA accuracy`.
         parity: largest logit difference over the logit range; `gate` passed, unscored or failed.
+        clock_minimum_mhz, temperature_maximum_c: seen from outside while it was timed, by protocols that look.
         percent_of_peak: FLOP/s at the fastest query over those of a large fp32 matrix product.
         validity: `valid`, `degraded: why` or `invalid: why`.
         samples: the file of raw samples, (n,) int64 ns, relative to the folder of the results.
@@ -119,6 +120,8 @@ class Record:
     clock_after_mhz: float | None = None
     temperature_before_c: float | None = None
     temperature_after_c: float | None = None
+    clock_minimum_mhz: float | None = None
+    temperature_maximum_c: float | None = None
     validity: str
     samples: str | None = None
     process_counts: tuple[int, ...] = ()
