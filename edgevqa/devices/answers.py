@@ -105,6 +105,12 @@ PROBE: Mapping[str, Check] = {
     "host": has(HOST),
 }
 
+WATCHED: Mapping[str, Check] = {
+    "clock_minimum_mhz": maybe(number),
+    "temperature_maximum_c": maybe(number),
+    "throttled": maybe(boolean),
+}
+
 TIMING: Mapping[str, Check] = {
     "import_ms": number,
     "load_ms": number,
@@ -116,6 +122,7 @@ TIMING: Mapping[str, Check] = {
     "fully_accelerated": maybe(boolean),
     "coverage_percent": maybe(number),
     "partitions": maybe(lambda value: value == 0 or count(value)),
+    "watched": maybe(has(WATCHED)),
     "host_before": has(HOST),
     "host_after": has(HOST),
 }

@@ -19,9 +19,10 @@ from edgevqa.devices import Target, Transport, open_transport, quiet
 from edgevqa.devices.answers import TIMING, check_answer
 from edgevqa.devices.cores import resolve_mask
 from edgevqa.devices.instructions import COUNTS_NAME
-from edgevqa.devices.jobs import JobResult, run_job
+from edgevqa.devices.jobs import JobResult, probe, run_job
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.measure.cells import ArtifactLike, Cell, Gate, experiment_id, fitting_runtimes, why_not_on
+from edgevqa.measure.cooling import Cooling
 from edgevqa.measure.environment import ENVIRONMENTS_NAME, find_environment
 from edgevqa.measure.instructions import counted, why_not_counted
 from edgevqa.measure.parts import SAMPLES_NAME, Part, Parts, write_samples
@@ -67,10 +68,16 @@ class Bench:
         self.parts_folder = results / PARTS_NAME / target.name
         self.peaks: dict[tuple[str, int], float | None] = {}
         self.questions = TimedQuestions()
+        self.cool_down = Cooling(protocol.cool_seconds, self.temperature_c, lambda text: progress.step(text, 0))
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         """Keep benches of other devices from disturbing this machine if it is the one that is timed."""
         return quiet.HERE.silence() if self.target.kind == "local" else contextlib.nullcontext()
+
+    def temperature_c(self) -> float | None:
+        """How warm the device is now, or None where it does not tell."""
+        found: float | None = probe(self.target, None, self.transport)["host"].get("temperature_c")
+        return found
 
     def write(self, cell: Cell, record: Record) -> None:
         """Add a row to the results."""
@@ -124,6 +131,7 @@ class Bench:
             fetch.append(COUNTS_NAME)
             job["markers"] = True
         for attempt in range(1 + self.protocol.retries):
+            self.cool_down()
             self.progress.step(f"{'again: ' if attempt else ''}{cell.name}", 0)
             with self.quiet():
                 result = run_job(self.transport, self.target, job, files, fetch, self.protocol.timeout_s)

@@ -26,6 +26,8 @@ class Protocol:
         warmup_queries: untimed queries at least in each process,
         warmup_seconds: and untimed seconds at least.
         retries: how often a process is run again at once when the machine was busy with something else.
+        watch: whether clock, temperature and throttling are looked at from outside while it runs.
+        cool_seconds: how long at most to wait before each process until the device is as cool as at the start.
         bucket_seconds: length of the pieces that are also summed up one by one, to show a drift, or None.
     """
 
@@ -37,11 +39,14 @@ class Protocol:
     warmup_queries: int = 10
     warmup_seconds: float = 0.2
     retries: int = 2
+    watch: bool = False
+    cool_seconds: float = 0.0
     bucket_seconds: float | None = None
 
     def job(self) -> Mapping[str, float]:
         """The share of one process, as keys of the runner's job."""
         return {
+            **({"watch": True} if self.watch else {}),
             "warmup_queries": self.warmup_queries,
             "warmup_seconds": self.warmup_seconds,
             "minimum_queries": math.ceil(self.minimum_queries / self.processes),
@@ -59,8 +64,8 @@ class Protocol:
 _ALL = (
     Protocol("smoke", 64, 0.0, 60.0, warmup_queries=3, warmup_seconds=0.0),
     Protocol("quick", 128, 1.0, 120.0),
-    Protocol("standard", 1024, 60.0, 600.0, processes=3, warmup_seconds=1.0, retries=1),
-    Protocol("sustained", 1024, 1800.0, 1800.0, warmup_queries=0, warmup_seconds=0.0, retries=0, bucket_seconds=60.0),
+    Protocol("standard", 1024, 60.0, 600.0, 3, warmup_seconds=1.0, retries=1, watch=True, cool_seconds=300.0),
+    Protocol("sustained", 1024, 1800.0, 1800.0, 1, 0, 0.0, 0, watch=True, cool_seconds=900.0, bucket_seconds=60.0),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _ALL})
 

@@ -41,6 +41,7 @@ class Record:
         parity: largest logit difference over the logit range; `gate` passed, unscored or failed.
         simulated_instructions: of an emulated processor for one query, the median over the queries;
             `simulated_instructions_spread_percent` is the largest difference between two queries.
+        clock_minimum_mhz, temperature_maximum_c: seen from outside while it was timed, by protocols that look.
         percent_of_peak: FLOP/s at the fastest query over those of a large fp32 matrix product.
         validity: `valid`, `degraded: why` or `invalid: why`.
         samples: the file of raw samples, (n,) int64 ns, relative to the folder of the results.
@@ -132,6 +133,8 @@ class Record:
     clock_after_mhz: float | None = None
     temperature_before_c: float | None = None
     temperature_after_c: float | None = None
+    clock_minimum_mhz: float | None = None
+    temperature_maximum_c: float | None = None
     validity: str
     samples: str | None = None
     process_counts: tuple[int, ...] = ()

@@ -120,6 +120,8 @@ def findings_of(cell: Cell, target: Target, part: Part) -> tuple[Finding, ...]:
         checks = [check for check in checks if check != "load"]  # which is its own
     if fell_back is not None:
         seen.append(Finding("degraded", "delegate", f"not all on {target.delegate}: {fell_back}"))
+    if (part.values.get("watched") or {}).get("throttled"):
+        after = dataclasses.replace(after, throttled_now=True)
     return tuple(seen) + assess(before, after, cell.threads, checks)
 
 
@@ -144,6 +146,9 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         values = [part.values[key] for part in parts if part.values[key] is not None]
         return max(values, default=None)
 
+    watched = [part.values.get("watched") or {} for part in parts]
+    clocks = [seen["clock_minimum_mhz"] for seen in watched if seen.get("clock_minimum_mhz") is not None]
+    degrees = [seen["temperature_maximum_c"] for seen in watched if seen.get("temperature_maximum_c") is not None]
     share, reason = None, None
     if peak is not None:
         share = 100 * 2 * (base.macs or 0) / (summary.min_ms * 1e6) / peak
@@ -178,6 +183,8 @@ def measured_record(cell: Cell, target: Target, protocol: Protocol, peak: float 
         clock_after_mhz=after["clock_mhz"],
         temperature_before_c=before["temperature_c"],
         temperature_after_c=after["temperature_c"],
+        clock_minimum_mhz=min(clocks, default=None),
+        temperature_maximum_c=max(degrees, default=None),
         validity=validity(findings),
         samples=f"{SAMPLES_NAME}/{base.run_id}.npy",
     )

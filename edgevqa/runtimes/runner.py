@@ -30,7 +30,9 @@ import json
 import os
 import platform
 import re
+import selectors
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -578,6 +580,26 @@ def known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
+def clock_mhz(cores: Iterable[int]) -> float | None:
+    """The mean of the clocks of some cores now, or None."""
+    path = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
+    clocks = known(read_number(path.format(core)) for core in cores)
+    return sum(clocks) / len(clocks) / 1000 if clocks else None
+
+
+def temperature_c() -> float | None:
+    """The temperature of the hottest zone now, or None."""
+    degrees = known(read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"))
+    return max((value / 1000 for value in degrees if 0 < value < 200_000), default=None)
+
+
+def throttled_now() -> bool | None:
+    """Whether the firmware of a Raspberry Pi holds its clock back now, or None."""
+    # the name of the system on a chip varies
+    firmware = next(map(read, glob.glob("/sys/devices/platform/soc*/soc*:firmware/get_throttled")), None)
+    return bool(int(firmware, 16) & 0xF) if firmware else None
+
+
 def turbo_state() -> bool | None:
     """Whether clocks above the nominal one are allowed."""
     no_turbo = read("/sys/devices/system/cpu/intel_pstate/no_turbo")
@@ -591,12 +613,8 @@ def host_state() -> dict[str, Any]:
     """What may spoil a measurement, as it is now; what cannot be read is null."""
     cpu = "/sys/devices/system/cpu/"
     policies = [f"{cpu}cpu{core}/cpufreq/" for core in allowed_cores()]
-    clocks = known(read_number(path + "scaling_cur_freq") for path in policies)
     governors = sorted({read(path + "scaling_governor") or "" for path in policies} - {""})
-    degrees = known(read_number(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"))
-    degrees = [value / 1000 for value in degrees if 0 < value < 200_000]
     throttles = known(read_number(path) for path in glob.glob(cpu + "cpu*/thermal_throttle/core_throttle_count"))
-    firmware = read("/sys/devices/platform/soc/soc:firmware/get_throttled")
     quota = [line.split() for line in (read("/sys/fs/cgroup/cpu.stat") or "").splitlines()]
     stopped = [int(fields[1]) / 1e6 for fields in quota if fields[0] == "throttled_usec"]
     load = read("/proc/loadavg")
@@ -605,12 +623,12 @@ def host_state() -> dict[str, Any]:
         "monotonic_s": time.monotonic(),
         "cores": len(policies),
         "governor": "+".join(governors) or None,
-        "clock_mhz": sum(clocks) / len(clocks) / 1000 if clocks else None,
+        "clock_mhz": clock_mhz(allowed_cores()),
         "turbo": turbo_state(),
         "load_average": float(load.split()[0]) if load else None,
-        "temperature_c": max(degrees) if degrees else None,
+        "temperature_c": temperature_c(),
         "throttle_count": sum(throttles) if throttles else None,
-        "throttled_now": bool(int(firmware, 16) & 0xF) if firmware else None,
+        "throttled_now": throttled_now(),
         "quota_stopped_s": stopped[0] if stopped else None,
         "busy_s": times[0] if times else None,
         "stolen_s": times[1] if times else None,
@@ -803,6 +821,67 @@ def mark(number: int) -> None:
         return
 
 
+WATCH = "--watch"
+WATCH_EVERY_S = 0.5
+
+
+class Watch:
+    """Looks at the clock, the temperature and throttling twice a second from another process, on another core.
+
+    Where there is no core to spare it does not look.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        own = allowed_cores()
+        others = [core for core in range(os.cpu_count() or 1) if core not in own]
+        if not hasattr(os, "sched_setaffinity") or (not others and len(own) <= threads):
+            return
+        argv = [sys.executable, os.path.abspath(__file__), WATCH, str((others or own)[-1]), ",".join(map(str, own))]
+        with contextlib.suppress(OSError):
+            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self.process is not None and self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
+
+    def end(self) -> dict[str, Any] | None:
+        """What was seen, or None where nothing was."""
+        if self.process is None:
+            return None
+        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+            seen: dict[str, Any] = json.loads(self.process.communicate(timeout=30)[0])
+            return seen
+        self.process.kill()
+        return None
+
+
+def watch(core: int, cores: list[int]) -> dict[str, Any]:
+    """Look at some cores until the input ends, from one core if that may be used: what `Watch` starts."""
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {core})
+    sys.stdin.readline()
+    clocks: list[float | None] = []
+    degrees: list[float | None] = []
+    throttled: list[bool | None] = []
+    with selectors.DefaultSelector() as ending:
+        ending.register(sys.stdin, selectors.EVENT_READ)
+        while not clocks or not ending.select(WATCH_EVERY_S):
+            clocks.append(clock_mhz(cores))
+            degrees.append(temperature_c())
+            throttled.append(throttled_now())
+    flags = [flag for flag in throttled if flag is not None]
+    return {
+        "looks": len(clocks),
+        "clock_minimum_mhz": min(known(clocks), default=None),
+        "temperature_maximum_c": max(known(degrees), default=None),
+        "throttled": any(flags) if flags else None,
+    }
+
+
 def run_time(job: dict[str, Any]) -> dict[str, Any]:
     """Mode `time`: one query after another, each from the inputs as arrays to the logits as an array.
 
@@ -810,6 +889,7 @@ def run_time(job: dict[str, Any]) -> dict[str, Any]:
     """
     import numpy
 
+    watching = Watch(job["threads"]) if job.get("watch") else None
     loaded = Loaded(job)
     rows, run, clock, markers = loaded.rows, loaded.model.run, time.perf_counter_ns, job.get("markers", False)
     done, start = 0, time.perf_counter()
@@ -821,6 +901,8 @@ def run_time(job: dict[str, Any]) -> dict[str, Any]:
     shortest, longest = int(job["minimum_seconds"] * 1e9), int(job["maximum_seconds"] * 1e9)
     gc.collect()
     gc.disable()
+    if watching is not None:
+        watching.start()
     before = host_state()
     began = now = clock()
     while (len(samples) < queries or now - began < shortest) and now - began < longest:
@@ -835,8 +917,15 @@ def run_time(job: dict[str, Any]) -> dict[str, Any]:
         samples.append(now - start_ns)
     after = host_state()
     gc.enable()
+    seen = watching.end() if watching is not None else None
     save(job["samples"], numpy.frombuffer(samples, numpy.int64))
-    window = {"loop_started_ns": began, "loop_ended_ns": now, "host_before": before, "host_after": after}
+    window = {
+        "watched": seen,
+        "loop_started_ns": began,
+        "loop_ended_ns": now,
+        "host_before": before,
+        "host_after": after,
+    }
     return {**loaded.result(), "n": len(samples), **window}
 
 
@@ -938,6 +1027,9 @@ def run_job(path: str) -> dict[str, Any]:
 
 def main() -> int:
     """Run the job named on the command line and print its result."""
+    if len(sys.argv) == 4 and sys.argv[1] == WATCH:
+        print(json.dumps(watch(int(sys.argv[2]), [int(core) for core in sys.argv[3].split(",")])), flush=True)
+        return 0
     if len(sys.argv) != 2:
         print("usage: python runner.py JOB.json", file=sys.stderr)
         return 2

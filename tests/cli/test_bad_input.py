@@ -71,7 +71,7 @@ def test_an_export_for_a_device_that_is_not_here_is_refused_before_the_work(empt
         ("--target ./none.toml", "the target profile none.toml does not exist"),
         ("--protocol qick", "unknown protocol 'qick' (known: smoke, quick, standard, sustained); did you mean quick?"),
         ("--runtime onnx", "unknown runtime 'onnx'"),
-        ("--threads many", "--threads takes whole numbers such as 1 or 1,2, not 'many'"),
+        ("--threads many", "--threads takes whole numbers such as 1 or 1,2, or sweep, not 'many'"),
         ("--threads 0", "threads 0: "),
         ("--threads 99999", "offers 1 to"),
     ],

@@ -338,3 +338,10 @@ def test_stands_alone_and_runs_on_python_3_9(folder: Path) -> None:
     code, result = run(folder, {"mode": "probe"}, python)
     assert code == 0
     assert result["python"].startswith("3.9.")
+
+
+def test_a_watch_looks_until_its_input_ends() -> None:
+    command = [sys.executable, str(RUNNER), "--watch", "0", "0"]
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=60, check=True)
+    seen = json.loads(done.stdout)
+    assert seen.keys() == {"looks", "clock_minimum_mhz", "temperature_maximum_c", "throttled"} and seen["looks"] == 1
