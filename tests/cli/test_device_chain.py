@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,26 @@ def test_faults_of_the_way_are_one_line_and_exit_3(board: Board, light_program: 
         failed = light_program(*arguments, "--target", str(path), cwd=tmp_path)
         says(failed, 3, "host key of simulated-pi (127.0.0.1) is not known")
     shutil.rmtree(board.path(target), ignore_errors=True)
+
+
+@pytest.fixture
+def older_board() -> Iterator[Board]:
+    """A board with the processor of a Raspberry Pi 4."""
+    found = Board("arm64")
+    found.start("cortex-a72")
+    yield found
+    found.stop()
+
+
+@pytest.mark.slow
+def test_an_older_processor_is_seen_as_what_it_is(older_board: Board, light_program: Program, tmp_path: Path) -> None:
+    target, path = profile(older_board, tmp_path)
+    path.write_text(path.read_text().replace(', "litert", "tflite_runtime"', ""))
+    report = light_program.json("doctor", "--target", str(path), cwd=tmp_path, code=3)
+    assert "Raspberry Pi 4 Model B Rev 1.4 aarch64" in report["facts"]["machine"]
+    assert "asimd" in report["facts"]["features"].split(", ") and "asimddp" not in report["facts"]["features"]
+    assert "the feature asimddp, which the profile expects" in report["missing"]
+    shutil.rmtree(older_board.path(target), ignore_errors=True)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@
 # Packages are only unpacked, never configured: their scripts are what takes minutes under qemu. Where mounts or binfmt are
 # refused, or with EDGEVQA_LAB_PROOT=1, an arm64 board runs under proot, without privileges; whoever starts it is `pi`.
 set -euo pipefail
-command=$1 folder=$(mkdir -p "$2" && realpath "$2") root=$(realpath -m "$2")/root
+command=$1 folder=$(mkdir -p "$2" && realpath "$2") root=$(realpath -m "$2")/root here=$(dirname "$(realpath "$0")")
 
 model() { case $1 in cortex-a72) echo 'Raspberry Pi 4 Model B Rev 1.4' ;; *) echo 'Raspberry Pi 5 Model B Rev 1.0' ;; esac }
 
@@ -96,7 +96,7 @@ start_without_mounts() {
   # proot leaves a file behind when it is killed
   rm -rf "$folder/proot-files" && mkdir "$folder/proot-files"
   # shellcheck disable=SC2086
-  PROOT_TMP_DIR=$folder/proot-files exec proot -q qemu-aarch64-static -r "$root" -b /dev -b /proc \
+  PROOT_TMP_DIR=$folder/proot-files exec python3 "$here/older_calls.py" proot -q qemu-aarch64-static -r "$root" -b /dev -b /proc \
     -b "$folder/cpuinfo-$port:/proc/cpuinfo" -b "$folder/model-$port:/sys/firmware/devicetree/base/model" \
     -b "$folder/passwd:/etc/passwd" -w / /usr/sbin/sshd $settings -o StrictModes=no
 }

@@ -85,7 +85,7 @@ class Device:
     def start(self, *arguments: str) -> None:
         with socket.create_server(("127.0.0.1", self.port)) as free:
             self.port = free.getsockname()[1]
-        with (self.folder / f"log-{os.getpid()}").open("wb") as log:
+        with (self.folder / f"log-{os.getpid()}-{self.port}").open("wb") as log:
             command = [str(self.script), "start", str(self.folder), str(self.port), *arguments]
             self.server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_for(self.answers)
