@@ -162,6 +162,7 @@ static void run_time(const struct Job *job, struct Json *out) {
   json_integer(out, "n", (long long)samples.count);
   json_integer(out, "loop_started_ns", began);
   json_integer(out, "loop_ended_ns", now);
+  json_null(out, "watched"); /* nobody looks from outside */
   write_host(out, "host_before", &before);
   write_host(out, "host_after", &after);
 }
