@@ -220,9 +220,9 @@ def test_how_a_runner_can_end(answer: Answer, words: str, monkeypatch: pytest.Mo
 def test_garbage_before_the_result_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Bundle(Path(), {"machine": "x86_64", "files": {}})
     monkeypatch.setattr(jobs, "native_bundle", lambda *_: empty)
-    said = 'WARNING: linker: {"ok": 1}\n\nEDGEVQA-RESULT {"ok": true, "machine": "x86_64"}\n'
-    found = probe(PHONE, "litert", MockTransport(lambda _call: Answer(stdout=said)))
-    assert found["machine"] == "x86_64"
+    said = 'WARNING: linker: {"ok": 1}\n\nEDGEVQA-RESULT {"ok": true, "gflops": 4.5}\n'
+    job = {"mode": "peak", "runtime": "litert"}
+    assert run_job(MockTransport(lambda _call: Answer(stdout=said)), PHONE, job, {}).values["gflops"] == 4.5
 
 
 def test_only_compressed_questions_are_written_anew(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ static void read_core_times(struct HostState *state) {
     int core;
     unsigned long long user, nice, system, idle, wait, irq, softirq, steal;
     if (sscanf(line, "cpu%d %llu %llu %llu %llu %llu %llu %llu %llu", &core, &user, &nice, &system, &idle, &wait, &irq,
-               &softirq, &steal) != 9 || core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &cores))
+               &softirq, &steal) != 9 ||
+        core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &cores))
       continue;
     state->busy_s += (double)(user + nice + system + irq + softirq) / tick;
     state->stolen_s += (double)steal / tick;
@@ -151,8 +152,10 @@ static void read_temperature(struct HostState *state) {
 static void read_throttling(struct HostState *state) {
   char text[4096];
   double no_turbo = read_number(CPU "intel_pstate/no_turbo"), boost = read_number(CPU "cpufreq/boost");
-  if (!isnan(no_turbo)) state->turbo = no_turbo == 0;
-  else if (!isnan(boost)) state->turbo = boost == 1;
+  if (!isnan(no_turbo))
+    state->turbo = no_turbo == 0;
+  else if (!isnan(boost))
+    state->turbo = boost == 1;
   state->throttle_count = sum_of(CPU "cpu*/thermal_throttle/core_throttle_count", false);
   if (read_text("/sys/devices/platform/soc/soc:firmware/get_throttled", text, sizeof text) != NULL && text[0] != '\0')
     state->throttled_now = (strtol(text, NULL, 16) & 0xF) != 0;
@@ -165,21 +168,32 @@ static void read_throttling(struct HostState *state) {
 void read_host(struct HostState *state) {
   char text[128];
   struct timespec own;
-  *state = (struct HostState){
-      .monotonic_s = monotonic_s(), .clock_mhz = NAN, .load_average = NAN, .temperature_c = NAN, .throttle_count = NAN,
-      .quota_stopped_s = NAN, .busy_s = NAN, .stolen_s = NAN, .own_s = NAN, .turbo = -1, .throttled_now = -1};
+  *state = (struct HostState){.monotonic_s = monotonic_s(),
+                              .clock_mhz = NAN,
+                              .load_average = NAN,
+                              .temperature_c = NAN,
+                              .throttle_count = NAN,
+                              .quota_stopped_s = NAN,
+                              .busy_s = NAN,
+                              .stolen_s = NAN,
+                              .own_s = NAN,
+                              .turbo = -1,
+                              .throttled_now = -1};
   read_clocks(state);
   read_temperature(state);
   read_throttling(state);
-  if (read_text("/proc/loadavg", text, sizeof text) != NULL && text[0] != '\0') state->load_average = strtod(text, NULL);
+  if (read_text("/proc/loadavg", text, sizeof text) != NULL && text[0] != '\0')
+    state->load_average = strtod(text, NULL);
   read_core_times(state);
   state->waited_s = sum_of("/proc/self/task/*/schedstat", true) / 1e9;
   if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) == 0) state->own_s = (double)own.tv_sec + (double)own.tv_nsec / 1e9;
 }
 
 static void write_maybe(struct Json *out, const char *key, int value) {
-  if (value < 0) json_null(out, key);
-  else json_flag(out, key, value != 0);
+  if (value < 0)
+    json_null(out, key);
+  else
+    json_flag(out, key, value != 0);
 }
 
 void write_host(struct Json *out, const char *key, const struct HostState *state) {

@@ -5,8 +5,8 @@
 #include "json.h"
 
 struct HostState {
-  double monotonic_s, clock_mhz, load_average, temperature_c, throttle_count, quota_stopped_s, busy_s, stolen_s, waited_s,
-      own_s; /* NAN is unknown */
+  double monotonic_s, clock_mhz, load_average, temperature_c, throttle_count, quota_stopped_s, busy_s, stolen_s,
+      waited_s, own_s; /* NAN is unknown */
   int cores;
   int turbo, throttled_now; /* below 0 is unknown */
   char governor[256];       /* empty is unknown */
