@@ -31,11 +31,6 @@ def test_every_target_profile_is_installed(setup_cfg: configparser.ConfigParser)
     assert strangers == []
 
 
-def test_the_sources_of_the_runner_in_c_are_installed(setup_cfg: configparser.ConfigParser) -> None:
-    assert setup_cfg["options.package_data"]["edgevqa.runtimes"] == "native/*"
-    assert {file.suffix for file in (ROOT / "edgevqa" / "runtimes" / "native").iterdir()} == {".c", ".h", ".sh", ""}
-
-
 def test_every_dependency_is_bounded(setup_cfg: configparser.ConfigParser) -> None:
     lists = [setup_cfg["options"]["install_requires"], *setup_cfg["options.extras_require"].values()]
     for requirement in (line for text in lists for line in text.split("\n") if line):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import shutil
 import signal
 import zipfile
@@ -22,6 +23,7 @@ from edgevqa.devices.mock import Answer, MockTransport
 from edgevqa.devices.setup import clean, set_up
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
 from edgevqa.measure.checkup import check_up
+from edgevqa.runtimes import runner
 from edgevqa.storage import cache_folder, sha256_file
 from tests.lab.devices import Phone, command_lines, wait_for
 from tests.runtimes import tiny_models
@@ -220,9 +222,10 @@ def test_how_a_runner_can_end(answer: Answer, words: str, monkeypatch: pytest.Mo
 def test_garbage_before_the_result_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Bundle(Path(), {"machine": "x86_64", "files": {}})
     monkeypatch.setattr(jobs, "native_bundle", lambda *_: empty)
-    said = 'WARNING: linker: {"ok": 1}\n\nEDGEVQA-RESULT {"ok": true, "gflops": 4.5}\n'
-    job = {"mode": "peak", "runtime": "litert"}
-    assert run_job(MockTransport(lambda _call: Answer(stdout=said)), PHONE, job, {}).values["gflops"] == 4.5
+    result = json.dumps({"ok": True, **runner.probe()})
+    said = f'WARNING: linker: {{"ok": 1}}\n\nEDGEVQA-RESULT {result}\n'
+    found = probe(PHONE, "litert", MockTransport(lambda _call: Answer(stdout=said)))
+    assert found["machine"] == platform.machine()
 
 
 def test_only_compressed_questions_are_written_anew(tmp_path: Path) -> None:
