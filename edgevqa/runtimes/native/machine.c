@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include <glob.h>
 #include <math.h>
 #include <stdint.h>

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "modes.h"
 
 #include <math.h>
@@ -14,6 +13,7 @@
 #include "host.h"
 #include "npy.h"
 #include "npz.h"
+#include "watch.h"
 
 /* An emulator that counts instructions takes getpriority(MARK, ...) for a mark; a kernel just refuses it. */
 enum { MARK_BEGIN = 0, MARK_END = 1, MARK = 12345, FIRST_SAMPLES = 4096 };
@@ -146,10 +146,13 @@ static void run_time(const struct Job *job, struct Json *out) {
   double warmup_queries = job_number(job, "warmup_queries"), warmup_seconds = job_number(job, "warmup_seconds");
   double queries = job_number(job, "minimum_queries"), shortest = job_number(job, "minimum_seconds") * 1e9;
   double longest = job_number(job, "maximum_seconds") * 1e9;
+  struct Watch watch = {0};
+  if (job->watch) prepare_watch(&watch, job->threads);
   load(job, &loaded);
   int64_t rows = loaded.questions.rows, done = 0, start = now_ns();
   while ((double)done < warmup_queries || (double)(now_ns() - start) < warmup_seconds * 1e9)
     answer(&loaded, done++ % rows);
+  begin_watch(&watch);
   read_host(&before);
   int64_t began = now_ns(), now = began;
   while (((double)samples.count < queries || (double)(now - began) < shortest) && (double)(now - began) < longest) {
@@ -168,6 +171,7 @@ static void run_time(const struct Job *job, struct Json *out) {
   json_integer(out, "n", (long long)samples.count);
   json_integer(out, "loop_started_ns", began);
   json_integer(out, "loop_ended_ns", now);
+  end_watch(&watch, out, "watched");
   write_host(out, "host_before", &before);
   write_host(out, "host_after", &after);
 }
