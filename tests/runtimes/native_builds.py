@@ -66,7 +66,17 @@ def parsers() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="edgevqa-native-"))
     names = ("json_read", "json_write", "fail", "files", "npz", "npy", "tensor")
     sources = [str(NATIVE_SOURCES / f"{name}.c") for name in names]
-    command = [compiler(), "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *SANITIZERS, f"-I{NATIVE_SOURCES}"]
+    command = [
+        compiler(),
+        "-std=gnu11",
+        "-D_GNU_SOURCE",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        *SANITIZERS,
+        f"-I{NATIVE_SOURCES}",
+    ]
     done = subprocess.run(
         [*command, "-o", str(folder / "parsers"), str(PARSERS), *sources, "-lm"],
         capture_output=True,

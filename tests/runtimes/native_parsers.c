@@ -41,7 +41,8 @@ int main(int count, char **arguments) {
     const struct Array *array = &questions.arrays[index];
     char shape[SHAPE_TEXT];
     unsigned sum = 0;
-    for (size_t byte = 0; byte < array->row_bytes * (size_t)questions.rows; byte++) sum += (unsigned char)array->data[byte];
+    for (size_t byte = 0; byte < array->row_bytes * (size_t)questions.rows; byte++)
+      sum += (unsigned char)array->data[byte];
     printf("%s %s %s %u\n", array->name, array->type->name, shape_text(array->rank, array->shape, shape), sum);
   }
   leave(0);

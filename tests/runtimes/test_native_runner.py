@@ -110,6 +110,23 @@ def test_time_goes_on_to_the_least_seconds_and_stops_at_the_most(folder: Path) -
     assert 0 < shorter["n"] < 10**9
 
 
+def test_another_process_looks_meanwhile_if_a_core_is_to_spare(folder: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("there is one core only")
+    timed = {"watch": True, "minimum_queries": 1, "minimum_seconds": 1.3}
+    _code, result = run(folder, job("time", **timed, core_mask=hex(1 << cores[0])))
+    seen = result["watched"]
+    assert 2 <= seen["looks"] <= 6
+    assert seen.keys() == {"looks", "clock_minimum_mhz", "temperature_maximum_c", "throttled"}
+    assert (seen["clock_minimum_mhz"] is None) == (result["host_before"]["clock_mhz"] is None)
+    assert (seen["temperature_maximum_c"] is None) == (result["host_before"]["temperature_c"] is None)
+    _code, result = run(folder, job("time", **timed, threads=len(cores)))
+    assert result["watched"] is None
+    _code, result = run(folder, job("time"))
+    assert result["watched"] is None
+
+
 def test_probe_says_what_the_machine_is_as_the_other_one(folder: Path) -> None:
     native, python, _logits = both(folder, {"mode": "probe", "runtime": "onnxruntime"})
     assert native.keys() >= python.keys()

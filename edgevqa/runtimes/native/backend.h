@@ -41,7 +41,8 @@ struct Backend {
   /* Lists the delegates that the open library was made with; whether there is such a device is another matter. */
   void (*delegates)(struct Json *out);
 
-  /* Loads a product of two square matrices of `size` as a model with inputs a and b; NULL where there is no such thing. */
+  /* Loads a product of two square matrices of `size` as a model with inputs a and b; NULL where there is no such thing.
+   */
   void (*load_product)(int threads, unsigned size);
 };
 

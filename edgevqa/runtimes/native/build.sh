@@ -6,4 +6,4 @@ set -eu
 here=$(dirname "$0")
 output=$1
 shift
-exec "${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -Werror "$@" -o "$output" "$here"/*.c -ldl -lm
+exec "${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$@" -o "$output" "$here"/*.c -ldl -lm

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build the runner against Android's own C library (bionic), so that it can open a phone's GPU drivers. NOT RUN YET: there
-# was no NDK and no phone where this was written; only the shell below has been tried, with a stand-in for the compiler.
+# Build the runner against Android's own C library (bionic), so that it can open a phone's GPU drivers. NOT RUN YET:
+# there was no NDK and no phone where this was written; only the shell below has been tried, with a stand-in compiler.
 #
 #   ANDROID_NDK=/path/to/android-ndk build_ndk.sh OUTPUT [FLAG...]
 #
@@ -20,7 +20,7 @@ case ${ABI:-arm64-v8a} in
 esac
 for compiler in "$ndk"/toolchains/llvm/prebuilt/*/bin/"$machine-linux-android${API:-29}-clang"; do
   # newer phones have pages of 16 kB
-  [ ! -x "$compiler" ] || CC=$compiler exec "$here/build.sh" "$@" -pie -fPIE -Wl,-z,max-page-size=16384
+  [ ! -x "$compiler" ] || CC=$compiler exec sh "$here/build.sh" "$@" -pie -fPIE -Wl,-z,max-page-size=16384
 done
 echo "there is no NDK in '$ndk'; let ANDROID_NDK name its folder, see https://developer.android.com/ndk/downloads" >&2
 exit 3

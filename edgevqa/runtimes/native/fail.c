@@ -34,9 +34,10 @@ _Noreturn void fail(const char *kind, const char *format, ...) {
 void *allocate(size_t bytes) {
   void *found = malloc(bytes ? bytes : 1);
   if (found == NULL) {
-    fputs("\nEDGEVQA-RESULT {\"ok\": false, \"error\": \"the memory of this device does not suffice\", "
-          "\"kind\": \"run\"}\n",
-          stdout);
+    fputs(
+        "\nEDGEVQA-RESULT {\"ok\": false, \"error\": \"the memory of this device does not suffice\", "
+        "\"kind\": \"run\"}\n",
+        stdout);
     leave(3);
   }
   return found;

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "host.h"
 
 #include <dirent.h>
@@ -94,7 +93,8 @@ static void read_core_times(struct HostState *state) {
     int core;
     unsigned long long user, nice, system, idle, wait, irq, softirq, steal;
     if (sscanf(line, "cpu%d %llu %llu %llu %llu %llu %llu %llu %llu", &core, &user, &nice, &system, &idle, &wait, &irq,
-               &softirq, &steal) != 9 || core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &cores))
+               &softirq, &steal) != 9 ||
+        core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &cores))
       continue;
     state->busy_s += (double)(user + nice + system + irq + softirq) / tick;
     state->stolen_s += (double)steal / tick;
@@ -117,45 +117,63 @@ static double sum_of(const char *pattern, bool second) {
   return sum;
 }
 
-static void read_clocks(struct HostState *state) {
-  char path[128], text[64];
+double clock_mhz(const cpu_set_t *cores) {
+  char path[128];
   double sum = 0;
   int known = 0;
-  for (int core = next_core(-1); core >= 0; core = next_core(core)) {
-    state->cores++;
+  for (int core = 0; core < CPU_SETSIZE; core++) {
+    if (!CPU_ISSET(core, cores)) continue;
     snprintf(path, sizeof path, CPU "cpu%d/cpufreq/scaling_cur_freq", core);
     double clock = read_number(path);
-    if (!isnan(clock)) {
-      sum += clock;
-      known++;
-    }
+    if (isnan(clock)) continue;
+    sum += clock;
+    known++;
+  }
+  return known > 0 ? sum / known / 1000 : NAN;
+}
+
+double temperature_c(void) {
+  glob_t found;
+  double highest = NAN;
+  if (glob("/sys/class/thermal/thermal_zone*/temp", 0, NULL, &found) != 0) return NAN;
+  for (size_t index = 0; index < found.gl_pathc; index++) {
+    double value = read_number(found.gl_pathv[index]);
+    if (value > 0 && value < HOTTEST) highest = fmax(highest, value / 1000); /* fmax passes over NAN */
+  }
+  globfree(&found);
+  return highest;
+}
+
+int throttled_now(void) {
+  char text[64];
+  if (read_text("/sys/devices/platform/soc/soc:firmware/get_throttled", text, sizeof text) == NULL || text[0] == '\0')
+    return -1;
+  return (strtol(text, NULL, 16) & 0xF) != 0;
+}
+
+static void read_cores(struct HostState *state) {
+  char path[128], text[64];
+  cpu_set_t cores;
+  if (allowed(&cores)) state->clock_mhz = clock_mhz(&cores);
+  for (int core = next_core(-1); core >= 0; core = next_core(core)) {
+    state->cores++;
     snprintf(path, sizeof path, CPU "cpu%d/cpufreq/scaling_governor", core);
     if (read_text(path, text, sizeof text) != NULL && text[0] != '\0' && strstr(state->governor, text) == NULL) {
       size_t length = strlen(state->governor);
       snprintf(state->governor + length, sizeof state->governor - length, length ? "+%s" : "%s", text);
     }
   }
-  if (known > 0) state->clock_mhz = sum / known / 1000;
-}
-
-static void read_temperature(struct HostState *state) {
-  glob_t found;
-  if (glob("/sys/class/thermal/thermal_zone*/temp", 0, NULL, &found) != 0) return;
-  for (size_t index = 0; index < found.gl_pathc; index++) {
-    double value = read_number(found.gl_pathv[index]);
-    if (value > 0 && value < HOTTEST && !(value / 1000 <= state->temperature_c)) state->temperature_c = value / 1000;
-  }
-  globfree(&found);
 }
 
 static void read_throttling(struct HostState *state) {
   char text[4096];
   double no_turbo = read_number(CPU "intel_pstate/no_turbo"), boost = read_number(CPU "cpufreq/boost");
-  if (!isnan(no_turbo)) state->turbo = no_turbo == 0;
-  else if (!isnan(boost)) state->turbo = boost == 1;
+  if (!isnan(no_turbo))
+    state->turbo = no_turbo == 0;
+  else if (!isnan(boost))
+    state->turbo = boost == 1;
   state->throttle_count = sum_of(CPU "cpu*/thermal_throttle/core_throttle_count", false);
-  if (read_text("/sys/devices/platform/soc/soc:firmware/get_throttled", text, sizeof text) != NULL && text[0] != '\0')
-    state->throttled_now = (strtol(text, NULL, 16) & 0xF) != 0;
+  state->throttled_now = throttled_now();
   if (read_text("/sys/fs/cgroup/cpu.stat", text, sizeof text) != NULL) {
     char *line = strstr(text, "throttled_usec ");
     if (line != NULL) state->quota_stopped_s = strtod(line + strlen("throttled_usec "), NULL) / 1e6;
@@ -165,21 +183,31 @@ static void read_throttling(struct HostState *state) {
 void read_host(struct HostState *state) {
   char text[128];
   struct timespec own;
-  *state = (struct HostState){
-      .monotonic_s = monotonic_s(), .clock_mhz = NAN, .load_average = NAN, .temperature_c = NAN, .throttle_count = NAN,
-      .quota_stopped_s = NAN, .busy_s = NAN, .stolen_s = NAN, .own_s = NAN, .turbo = -1, .throttled_now = -1};
-  read_clocks(state);
-  read_temperature(state);
+  *state = (struct HostState){.monotonic_s = monotonic_s(),
+                              .clock_mhz = NAN,
+                              .load_average = NAN,
+                              .throttle_count = NAN,
+                              .quota_stopped_s = NAN,
+                              .busy_s = NAN,
+                              .stolen_s = NAN,
+                              .own_s = NAN,
+                              .turbo = -1,
+                              .throttled_now = -1};
+  read_cores(state);
+  state->temperature_c = temperature_c();
   read_throttling(state);
-  if (read_text("/proc/loadavg", text, sizeof text) != NULL && text[0] != '\0') state->load_average = strtod(text, NULL);
+  if (read_text("/proc/loadavg", text, sizeof text) != NULL && text[0] != '\0')
+    state->load_average = strtod(text, NULL);
   read_core_times(state);
   state->waited_s = sum_of("/proc/self/task/*/schedstat", true) / 1e9;
   if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) == 0) state->own_s = (double)own.tv_sec + (double)own.tv_nsec / 1e9;
 }
 
 static void write_maybe(struct Json *out, const char *key, int value) {
-  if (value < 0) json_null(out, key);
-  else json_flag(out, key, value != 0);
+  if (value < 0)
+    json_null(out, key);
+  else
+    json_flag(out, key, value != 0);
 }
 
 void write_host(struct Json *out, const char *key, const struct HostState *state) {

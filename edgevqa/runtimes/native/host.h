@@ -2,11 +2,13 @@
 #ifndef EDGEVQA_HOST_H
 #define EDGEVQA_HOST_H
 
+#include <sched.h>
+
 #include "json.h"
 
 struct HostState {
-  double monotonic_s, clock_mhz, load_average, temperature_c, throttle_count, quota_stopped_s, busy_s, stolen_s, waited_s,
-      own_s; /* NAN is unknown */
+  double monotonic_s, clock_mhz, load_average, temperature_c, throttle_count, quota_stopped_s, busy_s, stolen_s,
+      waited_s, own_s; /* NAN is unknown */
   int cores;
   int turbo, throttled_now; /* below 0 is unknown */
   char governor[256];       /* empty is unknown */
@@ -15,6 +17,12 @@ struct HostState {
 /* Reads the state as it is now. */
 void read_host(struct HostState *state);
 void write_host(struct Json *out, const char *key, const struct HostState *state);
+
+/* The mean clock of some cores, the highest temperature, whether clocks are held down: NAN, NAN, below 0 are unknown.
+ */
+double clock_mhz(const cpu_set_t *cores);
+double temperature_c(void);
+int throttled_now(void);
 
 /* Keeps this process on the cores of a mask such as 0xf0; ends it with a failure of kind `job` when it cannot. */
 void pin(const char *mask);

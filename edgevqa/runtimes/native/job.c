@@ -52,6 +52,7 @@ struct Job read_job(const char *path) {
   job.core_mask = optional_text(&job, path, "core_mask");
   job.allow_fallback = optional_flag(&job, "allow_fallback");
   job.enforce_fp32 = optional_flag(&job, "enforce_fp32");
+  job.watch = optional_flag(&job, "watch");
   job.markers = optional_flag(&job, "markers");
   if (job.runtime == NULL && (job.mode == MODE_LOGITS || job.mode == MODE_TIME)) fail("job", "the job lacks 'runtime'");
   if (job.runtime != NULL && find_backend(job.runtime) == NULL) {

@@ -17,6 +17,7 @@ struct Job {
   const char *core_mask; /* NULL leaves it to the system */
   bool allow_fallback;   /* whether another delegate than the wanted one may run, which the result then names */
   bool enforce_fp32;     /* whether a GPU is kept from computing in fp16 */
+  bool watch;            /* whether another process looks at clock and temperature meanwhile */
   bool markers;          /* whether each timed query stands between two marks for a counter of instructions */
 };
 

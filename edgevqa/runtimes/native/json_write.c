@@ -34,7 +34,12 @@ static void print(struct Json *out, const char *format, ...) {
 
 /* The bytes of the UTF-8 character at `text`, or 0 if it is none. */
 static size_t character(const unsigned char *text) {
-  size_t length = text[0] < 0x80 ? 1 : text[0] < 0xC2 ? 0 : text[0] < 0xE0 ? 2 : text[0] < 0xF0 ? 3 : text[0] < 0xF5 ? 4 : 0;
+  size_t length = text[0] < 0x80   ? 1
+                  : text[0] < 0xC2 ? 0
+                  : text[0] < 0xE0 ? 2
+                  : text[0] < 0xF0 ? 3
+                  : text[0] < 0xF5 ? 4
+                                   : 0;
   for (size_t index = 1; index < length; index++)
     if ((text[index] & 0xC0) != 0x80) return 0;
   if (length == 3 && ((text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F))) return 0;

@@ -1,6 +1,6 @@
 /*
- * LiteRT through the C API of libLiteRt.so, declared here as far as it is used (ai-edge-litert 2.3: older releases make a
- * model without an environment). On the CPU a compiled model runs in XNNPACK.
+ * LiteRT through the C API of libLiteRt.so, declared here as far as it is used (ai-edge-litert 2.3: older releases make
+ * a model without an environment). On the CPU a compiled model runs in XNNPACK.
  */
 #include <dlfcn.h>
 #include <glob.h>
@@ -38,37 +38,37 @@ struct RankedType {
 };
 _Static_assert(sizeof(struct RankedType) == 72, "LiteRtRankedTensorType has 72 bytes");
 
-#define FUNCTIONS(X)                                                                               \
-  X(CreateEnvironment, (int count, const void *options, Environment *))                            \
-  X(CreateModelFromFile, (Environment, const char *path, Model *))                                 \
-  X(CreateOptions, (Options *))                                                                    \
-  X(SetOptionsHardwareAccelerators, (Options, int accelerators))                                   \
-  X(CreateOpaqueOptions, (const char *name, void *content, void (*release)(void *), OpaqueOptions *)) \
-  X(AddOpaqueOptions, (Options, OpaqueOptions))                                                    \
-  X(CreateCompiledModel, (Environment, Model, Options, CompiledModel *))                           \
-  X(CompiledModelIsFullyAccelerated, (CompiledModel, bool *))                                      \
-  X(GetModelSignature, (Model, size_t index, Signature *))                                         \
-  X(GetNumSignatureInputs, (Signature, size_t *))                                                  \
-  X(GetNumSignatureOutputs, (Signature, size_t *))                                                 \
-  X(GetSignatureInputName, (Signature, size_t index, const char **))                               \
-  X(GetSignatureOutputName, (Signature, size_t index, const char **))                              \
-  X(GetSignatureInputTensorByIndex, (Signature, size_t index, Tensor *))                           \
-  X(GetSignatureOutputTensorByIndex, (Signature, size_t index, Tensor *))                          \
-  X(GetRankedTensorType, (Tensor, struct RankedType *))                                            \
-  X(GetCompiledModelInputBufferRequirements, (CompiledModel, size_t signature, size_t index, Requirements *))  \
-  X(GetCompiledModelOutputBufferRequirements, (CompiledModel, size_t signature, size_t index, Requirements *)) \
+#define FUNCTIONS(X)                                                                                             \
+  X(CreateEnvironment, (int count, const void *options, Environment *))                                          \
+  X(CreateModelFromFile, (Environment, const char *path, Model *))                                               \
+  X(CreateOptions, (Options *))                                                                                  \
+  X(SetOptionsHardwareAccelerators, (Options, int accelerators))                                                 \
+  X(CreateOpaqueOptions, (const char *name, void *content, void (*release)(void *), OpaqueOptions *))            \
+  X(AddOpaqueOptions, (Options, OpaqueOptions))                                                                  \
+  X(CreateCompiledModel, (Environment, Model, Options, CompiledModel *))                                         \
+  X(CompiledModelIsFullyAccelerated, (CompiledModel, bool *))                                                    \
+  X(GetModelSignature, (Model, size_t index, Signature *))                                                       \
+  X(GetNumSignatureInputs, (Signature, size_t *))                                                                \
+  X(GetNumSignatureOutputs, (Signature, size_t *))                                                               \
+  X(GetSignatureInputName, (Signature, size_t index, const char **))                                             \
+  X(GetSignatureOutputName, (Signature, size_t index, const char **))                                            \
+  X(GetSignatureInputTensorByIndex, (Signature, size_t index, Tensor *))                                         \
+  X(GetSignatureOutputTensorByIndex, (Signature, size_t index, Tensor *))                                        \
+  X(GetRankedTensorType, (Tensor, struct RankedType *))                                                          \
+  X(GetCompiledModelInputBufferRequirements, (CompiledModel, size_t signature, size_t index, Requirements *))    \
+  X(GetCompiledModelOutputBufferRequirements, (CompiledModel, size_t signature, size_t index, Requirements *))   \
   X(CreateManagedTensorBufferFromRequirements, (Environment, const struct RankedType *, Requirements, Buffer *)) \
-  X(GetTensorBufferPackedSize, (Buffer, size_t *))                                                 \
-  X(LockTensorBuffer, (Buffer, void **, int mode))                                                 \
-  X(UnlockTensorBuffer, (Buffer))                                                                  \
+  X(GetTensorBufferPackedSize, (Buffer, size_t *))                                                               \
+  X(LockTensorBuffer, (Buffer, void **, int mode))                                                               \
+  X(UnlockTensorBuffer, (Buffer))                                                                                \
   X(RunCompiledModel, (CompiledModel, size_t signature, size_t, Buffer *, size_t, Buffer *))
 
 #define DECLARE(name, arguments) static Status(*name) arguments;
 FUNCTIONS(DECLARE)
 
 /* numpy's names of the types, by TFLite's number. */
-static const char *const TYPE_NAMES[] = {NULL,   "float32", "int32", "uint8",   "int64",   NULL,  "bool",
-                                         "int16", NULL,     "int8",  "float16", "float64"};
+static const char *const TYPE_NAMES[] = {NULL,   "float32", "int32", "uint8", "int64",   NULL,
+                                         "bool", "int16",   NULL,    "int8",  "float16", "float64"};
 
 static Environment environment;
 static Model model;
@@ -86,9 +86,9 @@ static void check(Status status, const char *kind, const char *doing) {
 }
 
 static bool bind(void *library, const char **lacking) {
-#define BIND(name, arguments)                             \
-  *lacking = "LiteRt" #name;                              \
-  *(void **)&name = dlsym(library, *lacking);             \
+#define BIND(name, arguments)                 \
+  *lacking = "LiteRt" #name;                  \
+  *(void **)&name = dlsym(library, *lacking); \
   if (name == NULL) return false;
   FUNCTIONS(BIND)
   return true;
@@ -132,12 +132,16 @@ static void compile_for_gpu(const char *path, const struct Job *job) {
   on_gpu = status == 0;
   fp32_only = on_gpu && job->enforce_fp32;
   if (full) return;
-  if (status != 0) snprintf(reason, sizeof reason, "litert cannot compile %.400s for the GPU: status %d", path, status);
-  else snprintf(reason, sizeof reason, "a part of %.400s would run on the CPU", path);
+  if (status != 0)
+    snprintf(reason, sizeof reason, "litert cannot compile %.400s for the GPU: status %d", path, status);
+  else
+    snprintf(reason, sizeof reason, "a part of %.400s would run on the CPU", path);
   if (!job->allow_fallback) fail("delegate", "%s", reason);
   fell_back = reason;
-  if (on_gpu) check(compile(ON_GPU | ON_CPU, job), "delegate", "cannot share a model between GPU and CPU");
-  else compile_for_cpu(path, job);
+  if (on_gpu)
+    check(compile(ON_GPU | ON_CPU, job), "delegate", "cannot share a model between GPU and CPU");
+  else
+    compile_for_cpu(path, job);
 }
 
 static Buffer make_buffer(const struct RankedType *type, Requirements requirements, size_t *bytes) {
@@ -157,8 +161,9 @@ static void describe_input(Signature signature, int index, struct Spec *spec) {
   check(GetRankedTensorType(tensor, &type), "model", doing);
   if (type.rank > LARGEST_RANK || strlen(name) >= LONGEST_NAME)
     fail("model", "input '%.200s' has too many axes or too long a name", name);
-  const char *known =
-      type.element >= 0 && type.element < (int)(sizeof TYPE_NAMES / sizeof *TYPE_NAMES) ? TYPE_NAMES[type.element] : NULL;
+  const char *known = type.element >= 0 && type.element < (int)(sizeof TYPE_NAMES / sizeof *TYPE_NAMES)
+                          ? TYPE_NAMES[type.element]
+                          : NULL;
   snprintf(spec->name, sizeof spec->name, "%s", name);
   spec->type = known ? find_type(known) : NULL;
   spec->rank = (int)type.rank;
@@ -198,8 +203,10 @@ static int load(const struct Job *job, const char *path, struct Spec specs[MOST_
   check(CreateEnvironment(0, NULL, &environment), "run", "cannot start");
   snprintf(doing, sizeof doing, "cannot open %s", path);
   check(CreateModelFromFile(environment, path, &model), "model", doing);
-  if (gpu) compile_for_gpu(path, job);
-  else compile_for_cpu(path, job);
+  if (gpu)
+    compile_for_gpu(path, job);
+  else
+    compile_for_cpu(path, job);
   check(CompiledModelIsFullyAccelerated(compiled, &fully_accelerated), "run", "does not say what it runs on");
 
   check(GetModelSignature(model, 0, &signature), "model", "finds no signature");
@@ -232,7 +239,8 @@ static size_t run(char *const rows[], const float **logits) {
     memcpy(memory, rows[index], sizes[index]);
     check(UnlockTensorBuffer(inputs[index]), "run", "cannot take an input");
   }
-  check(RunCompiledModel(compiled, 0, (size_t)input_count, inputs, (size_t)output_count, outputs), "run", "inference failed");
+  check(RunCompiledModel(compiled, 0, (size_t)input_count, inputs, (size_t)output_count, outputs), "run",
+        "inference failed");
   check(GetTensorBufferPackedSize(outputs[output], &bytes), "run", "has no answer");
   check(LockTensorBuffer(outputs[output], &memory, LOCK_READ), "run", "has no answer");
   memcpy(answer, memory, bytes);

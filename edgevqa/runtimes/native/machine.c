@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include <glob.h>
 #include <math.h>
 #include <stdint.h>
@@ -166,13 +165,15 @@ void write_machine(struct Json *out) {
   json_text(out, "board", read_text("/sys/firmware/devicetree/base/model", value, sizeof value));
   write_processor(out);
   write_cores(out);
-  bool known = read_text("/proc/meminfo", text, sizeof text) != NULL && find_fact(text, "MemTotal", value, sizeof value);
+  bool known =
+      read_text("/proc/meminfo", text, sizeof text) != NULL && find_fact(text, "MemTotal", value, sizeof value);
   json_number(out, "memory_mb", known ? strtod(value, NULL) * 1024 / 1e6 : NAN);
   json_integer(out, "bits", (long long)sizeof(void *) * 8);
   json_null(out, "python");
   json_null(out, "numpy");
   write_sensors(out);
-  json_number(out, "disk_free_mb", statvfs(".", &disk) == 0 ? (double)disk.f_bavail * (double)disk.f_frsize / 1e6 : NAN);
+  json_number(out, "disk_free_mb",
+              statvfs(".", &disk) == 0 ? (double)disk.f_bavail * (double)disk.f_frsize / 1e6 : NAN);
   clock_gettime(CLOCK_REALTIME, &now);
   json_number(out, "wall_clock_s", (double)now.tv_sec + (double)now.tv_nsec / 1e9);
 }

@@ -7,7 +7,6 @@
  * last line on standard output is `EDGEVQA-RESULT {json}`; a failure is {"ok": false, ...} with exit code 3. What this
  * program cannot know is null. MB are 1e6 bytes.
  */
-#define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

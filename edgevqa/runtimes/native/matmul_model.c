@@ -27,7 +27,9 @@ static void put_bytes(struct Message *out, unsigned field, const void *bytes, si
   out->length += length;
 }
 
-static void put_text(struct Message *out, unsigned field, const char *text) { put_bytes(out, field, text, strlen(text)); }
+static void put_text(struct Message *out, unsigned field, const char *text) {
+  put_bytes(out, field, text, strlen(text));
+}
 
 static void put_message(struct Message *out, unsigned field, const struct Message *inner) {
   put_bytes(out, field, inner->bytes, inner->length);
@@ -58,7 +60,7 @@ size_t make_matmul_model(unsigned size, unsigned char model[MATMUL_MODEL_BYTES])
   put_matrix(&graph, 11, "a", size);
   put_matrix(&graph, 11, "b", size);
   put_matrix(&graph, 12, "logits", size);
-  put_number(&opset, 2, OPSET); /* OperatorSetIdProto: version 2 */
+  put_number(&opset, 2, OPSET);    /* OperatorSetIdProto: version 2 */
   put_number(&out, 1, IR_VERSION); /* ModelProto: ir_version 1, graph 7, opset_import 8 */
   put_message(&out, 7, &graph);
   put_message(&out, 8, &opset);

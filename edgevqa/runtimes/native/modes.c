@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "modes.h"
 
 #include <math.h>
@@ -14,6 +13,7 @@
 #include "host.h"
 #include "npy.h"
 #include "npz.h"
+#include "watch.h"
 
 /* An emulator that counts instructions takes getpriority(MARK, ...) for a mark; a kernel just refuses it. */
 enum { MARK_BEGIN = 0, MARK_END = 1, MARK = 12345, FIRST_SAMPLES = 4096 };
@@ -81,11 +81,15 @@ static void report(const struct Job *job, const struct Loaded *loaded, struct Js
   json_number(out, "baseline_rss_mb", loaded->baseline_mb);
   json_text(out, "fell_back", facts.fell_back);
   json_text(out, "delegate", facts.delegate);
-  if (facts.fully_accelerated < 0) json_null(out, "fully_accelerated");
-  else json_flag(out, "fully_accelerated", facts.fully_accelerated);
+  if (facts.fully_accelerated < 0)
+    json_null(out, "fully_accelerated");
+  else
+    json_flag(out, "fully_accelerated", facts.fully_accelerated);
   json_number(out, "coverage_percent", facts.coverage_percent);
-  if (facts.partitions < 0) json_null(out, "partitions");
-  else json_integer(out, "partitions", facts.partitions);
+  if (facts.partitions < 0)
+    json_null(out, "partitions");
+  else
+    json_integer(out, "partitions", facts.partitions);
   json_null(out, "adapter"); /* a GPU's name is told by logs alone */
   json_text(out, "arithmetic", facts.arithmetic);
   json_number(out, "peak_rss_mb", peak);
@@ -104,7 +108,8 @@ static void run_logits(const struct Job *job, struct Json *out) {
   if (loaded.answers > 0 && count > SIZE_MAX / row_bytes) fail("run", "the memory of this device does not suffice");
   float *logits = allocate(count * row_bytes);
   for (size_t row = 0; row < count; row++) {
-    if (answer(&loaded, (int64_t)row) != loaded.answers) fail("run", "the answer to question %zu has another size", row);
+    if (answer(&loaded, (int64_t)row) != loaded.answers)
+      fail("run", "the answer to question %zu has another size", row);
     memcpy(logits + row * loaded.answers, loaded.logits, row_bytes);
   }
   const int64_t shape[2] = {loaded.questions.rows, (int64_t)loaded.answers};
@@ -141,9 +146,13 @@ static void run_time(const struct Job *job, struct Json *out) {
   double warmup_queries = job_number(job, "warmup_queries"), warmup_seconds = job_number(job, "warmup_seconds");
   double queries = job_number(job, "minimum_queries"), shortest = job_number(job, "minimum_seconds") * 1e9;
   double longest = job_number(job, "maximum_seconds") * 1e9;
+  struct Watch watch = {0};
+  if (job->watch) prepare_watch(&watch, job->threads);
   load(job, &loaded);
   int64_t rows = loaded.questions.rows, done = 0, start = now_ns();
-  while ((double)done < warmup_queries || (double)(now_ns() - start) < warmup_seconds * 1e9) answer(&loaded, done++ % rows);
+  while ((double)done < warmup_queries || (double)(now_ns() - start) < warmup_seconds * 1e9)
+    answer(&loaded, done++ % rows);
+  begin_watch(&watch);
   read_host(&before);
   int64_t began = now_ns(), now = began;
   while (((double)samples.count < queries || (double)(now - began) < shortest) && (double)(now - began) < longest) {
@@ -162,14 +171,14 @@ static void run_time(const struct Job *job, struct Json *out) {
   json_integer(out, "n", (long long)samples.count);
   json_integer(out, "loop_started_ns", began);
   json_integer(out, "loop_ended_ns", now);
-  json_null(out, "watched"); /* nobody looks from outside */
+  end_watch(&watch, out, "watched");
   write_host(out, "host_before", &before);
   write_host(out, "host_after", &after);
 }
 
 /*
- * Mode `peak`: the best of many fp32 products of two square matrices, in GFLOP/s; ONNX Runtime multiplies them, whatever
- * runtime the job names, for there is no numpy here.
+ * Mode `peak`: the best of many fp32 products of two square matrices, in GFLOP/s; ONNX Runtime multiplies them,
+ * whatever runtime the job names, for there is no numpy here.
  */
 static void run_peak(const struct Job *job, struct Json *out) {
   const size_t elements = (size_t)MATRIX_SIZE * MATRIX_SIZE;

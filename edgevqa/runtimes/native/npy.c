@@ -14,7 +14,7 @@ enum { ALIGNMENT = 64, LONGEST_HEADER = 4096 };
 static const struct {
   const char *descr, *name;
 } DESCRIPTIONS[] = {
-    {"<f4", "float32"}, {"<i4", "int32"}, {"<i8", "int64"},  {"<f2", "float16"}, {"<f8", "float64"}, {"|b1", "bool"},
+    {"<f4", "float32"}, {"<i4", "int32"}, {"<i8", "int64"}, {"<f2", "float16"}, {"<f8", "float64"}, {"|b1", "bool"},
     {"|i1", "int8"},    {"|u1", "uint8"}, {"<i2", "int16"}, {"<u2", "uint16"},  {"<u4", "uint32"},  {"<u8", "uint64"},
 };
 
@@ -38,7 +38,8 @@ static const struct Type *read_type(const char *header) {
   return NULL;
 }
 
-/* Reads the shape, and counts the elements of a row and of all; false if it makes no sense or is larger than `limit`. */
+/* Reads the shape, and counts the elements of a row and of all; false if it makes no sense or is larger than `limit`.
+ */
 static bool read_shape(const char *header, struct Array *array, size_t limit, size_t *row, size_t *all) {
   const char *at = after_key(header, "'shape'");
   if (at == NULL || *at++ != '(') return false;
@@ -57,8 +58,10 @@ static bool read_shape(const char *header, struct Array *array, size_t limit, si
     array->shape[array->rank++] = (int64_t)size;
     at = end;
     while (*at == ' ') at++;
-    if (*at == ',') at++;
-    else if (*at != ')') return false;
+    if (*at == ',')
+      at++;
+    else if (*at != ')')
+      return false;
   }
 }
 
@@ -82,7 +85,8 @@ const char *read_npy(const unsigned char *bytes, size_t length, struct Array *ar
   const char *order = after_key(header, "'fortran_order'");
   if (order == NULL || strncmp(order, "False", 5) != 0) return "it is not in C order";
   size_t row, all;
-  if (!read_shape(header, array, length / array->type->bytes, &row, &all)) return "its shape makes no sense or it was cut";
+  if (!read_shape(header, array, length / array->type->bytes, &row, &all))
+    return "its shape makes no sense or it was cut";
   if (all * array->type->bytes != length) return "its size does not fit its shape";
   array->row_bytes = row * array->type->bytes;
   void *data;

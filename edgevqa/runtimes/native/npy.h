@@ -6,7 +6,8 @@
 
 #include "tensor.h"
 
-/* Copies an array out of the bytes of a file into aligned memory; returns what is wrong, or NULL. Keeps `array->name`. */
+/* Copies an array out of the bytes of a file into aligned memory; returns what is wrong, or NULL. Keeps `array->name`.
+ */
 const char *read_npy(const unsigned char *bytes, size_t length, struct Array *array);
 
 /* Writes an array in C order; ends the process with a failure of kind `write`. `descr` is numpy's type, such as <f4. */

@@ -49,8 +49,10 @@ static void read_member(const char *path, const unsigned char *zip, size_t lengt
   name_bytes -= 4;
   if (is_left_out(name, name_bytes)) return;
   if (number(entry + 8, 2) & 1) refuse(path, "it is encrypted");
-  if (number(entry + 10, 2) != 0 || packed != size) refuse(path, "a member of it is compressed, and here only stored ones are read");
-  if (name_bytes >= LONGEST_NAME || memchr(name, '\0', name_bytes) != NULL) refuse(path, "the name of a member makes no sense");
+  if (number(entry + 10, 2) != 0 || packed != size)
+    refuse(path, "a member of it is compressed, and here only stored ones are read");
+  if (name_bytes >= LONGEST_NAME || memchr(name, '\0', name_bytes) != NULL)
+    refuse(path, "the name of a member makes no sense");
   if (questions->count == MOST_ARRAYS) refuse(path, "it has too many members");
   if (local > length || length - local < LOCAL_BYTES || number(zip + local, 4) != LOCAL_MARK)
     refuse(path, "a member of it is not where its directory says");
@@ -73,7 +75,8 @@ void read_questions(const char *path, struct Questions *questions) {
   size_t end = find_end(path, zip, length);
   size_t count = number(zip + end + 10, 2), at = number(zip + end + 16, 4);
   for (size_t index = 0; index < count; index++) {
-    if (at > end || end - at < ENTRY_BYTES || number(zip + at, 4) != ENTRY_MARK) refuse(path, "its directory is broken");
+    if (at > end || end - at < ENTRY_BYTES || number(zip + at, 4) != ENTRY_MARK)
+      refuse(path, "its directory is broken");
     size_t name_bytes = number(zip + at + 28, 2), rest = number(zip + at + 30, 2) + number(zip + at + 32, 2);
     if (end - at - ENTRY_BYTES < name_bytes + rest) refuse(path, "its directory is broken");
     read_member(path, zip, length, zip + at, questions, &total);
@@ -86,6 +89,5 @@ void read_questions(const char *path, struct Questions *questions) {
     if (array->rank == 0 || array->shape[0] != questions->rows) questions->rows = -1;
     if (questions->rows < 0) break;
   }
-  if (questions->rows < 1)
-    fail("inputs", "%s does not hold one and the same number of rows for every input", path);
+  if (questions->rows < 1) fail("inputs", "%s does not hold one and the same number of rows for every input", path);
 }

@@ -5,9 +5,9 @@
 #include "tensor.h"
 
 /*
- * Reads the stacked inputs of a questions.npz whose members are stored, not compressed; labels, texts and worth are left
- * out. Every size in the file is checked against what is really there before memory is taken for it. Ends the process
- * with a failure of kind `inputs` when the file is anything else.
+ * Reads the stacked inputs of a questions.npz whose members are stored, not compressed; labels, texts and worth are
+ * left out. Every size in the file is checked against what is really there before memory is taken for it. Ends the
+ * process with a failure of kind `inputs` when the file is anything else.
  */
 void read_questions(const char *path, struct Questions *questions);
 

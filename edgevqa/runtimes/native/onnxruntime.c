@@ -1,6 +1,6 @@
 /*
- * ONNX Runtime through its C API, a table of functions that only ever grows at its end. It is declared here as far as it
- * is used, each function by its place in the table, as in onnxruntime_c_api.h of every release since 1.0.
+ * ONNX Runtime through its C API, a table of functions that only ever grows at its end. It is declared here as far as
+ * it is used, each function by its place in the table, as in onnxruntime_c_api.h of every release since 1.0.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -30,38 +30,38 @@ struct ApiBase {
   const char *(*get_version)(void);
 };
 
-#define FUNCTIONS(X)                                                                                         \
-  X(2, const char *, GetErrorMessage, (Status))                                                              \
-  X(3, Status, CreateEnv, (int level, const char *name, Env **))                                             \
-  X(6, Status, DisableTelemetryEvents, (const Env *))                                                        \
-  X(7, Status, CreateSession, (const Env *, const char *path, const Options *, Session **))                  \
-  X(9, Status, Run,                                                                                          \
-    (Session *, const void *options, const char *const *, const Value *const *, size_t, const char *const *, \
-     size_t, Value **))                                                                                      \
-  X(8, Status, CreateSessionFromArray, (const Env *, const void *, size_t, const Options *, Session **))     \
-  X(10, Status, CreateSessionOptions, (Options **))                                                          \
-  X(13, Status, SetSessionExecutionMode, (Options *, int))                                                   \
-  X(22, Status, SetSessionLogSeverityLevel, (Options *, int))                                                \
-  X(24, Status, SetIntraOpNumThreads, (Options *, int))                                                      \
-  X(25, Status, SetInterOpNumThreads, (Options *, int))                                                      \
-  X(30, Status, SessionGetInputCount, (const Session *, size_t *))                                           \
-  X(31, Status, SessionGetOutputCount, (const Session *, size_t *))                                          \
-  X(33, Status, SessionGetInputTypeInfo, (const Session *, size_t, TypeInfo **))                             \
-  X(36, Status, SessionGetInputName, (const Session *, size_t, Allocator *, char **))                        \
-  X(37, Status, SessionGetOutputName, (const Session *, size_t, Allocator *, char **))                       \
-  X(49, Status, CreateTensorWithDataAsOrtValue,                                                              \
-    (const MemoryInfo *, void *, size_t, const int64_t *, size_t, int, Value **))                            \
-  X(51, Status, GetTensorMutableData, (Value *, void **))                                                    \
-  X(55, Status, CastTypeInfoToTensorInfo, (const TypeInfo *, const TensorInfo **))                           \
-  X(60, Status, GetTensorElementType, (const TensorInfo *, int *))                                           \
-  X(61, Status, GetDimensionsCount, (const TensorInfo *, size_t *))                                          \
-  X(62, Status, GetDimensions, (const TensorInfo *, int64_t *, size_t))                                      \
-  X(64, Status, GetTensorShapeElementCount, (const TensorInfo *, size_t *))                                  \
-  X(65, Status, GetTensorTypeAndShape, (const Value *, TensorInfo **))                                       \
-  X(69, Status, CreateCpuMemoryInfo, (int allocator, int memory, MemoryInfo **))                             \
-  X(78, Status, GetAllocatorWithDefaultOptions, (Allocator **))                                              \
-  X(96, void, ReleaseValue, (Value *))                                                                       \
-  X(98, void, ReleaseTypeInfo, (TypeInfo *))                                                                 \
+#define FUNCTIONS(X)                                                                                                 \
+  X(2, const char *, GetErrorMessage, (Status))                                                                      \
+  X(3, Status, CreateEnv, (int level, const char *name, Env **))                                                     \
+  X(6, Status, DisableTelemetryEvents, (const Env *))                                                                \
+  X(7, Status, CreateSession, (const Env *, const char *path, const Options *, Session **))                          \
+  X(8, Status, CreateSessionFromArray, (const Env *, const void *, size_t, const Options *, Session **))             \
+  X(9, Status, Run,                                                                                                  \
+    (Session *, const void *options, const char *const *, const Value *const *, size_t, const char *const *, size_t, \
+     Value **))                                                                                                      \
+  X(10, Status, CreateSessionOptions, (Options **))                                                                  \
+  X(13, Status, SetSessionExecutionMode, (Options *, int))                                                           \
+  X(22, Status, SetSessionLogSeverityLevel, (Options *, int))                                                        \
+  X(24, Status, SetIntraOpNumThreads, (Options *, int))                                                              \
+  X(25, Status, SetInterOpNumThreads, (Options *, int))                                                              \
+  X(30, Status, SessionGetInputCount, (const Session *, size_t *))                                                   \
+  X(31, Status, SessionGetOutputCount, (const Session *, size_t *))                                                  \
+  X(33, Status, SessionGetInputTypeInfo, (const Session *, size_t, TypeInfo **))                                     \
+  X(36, Status, SessionGetInputName, (const Session *, size_t, Allocator *, char **))                                \
+  X(37, Status, SessionGetOutputName, (const Session *, size_t, Allocator *, char **))                               \
+  X(49, Status, CreateTensorWithDataAsOrtValue,                                                                      \
+    (const MemoryInfo *, void *, size_t, const int64_t *, size_t, int, Value **))                                    \
+  X(51, Status, GetTensorMutableData, (Value *, void **))                                                            \
+  X(55, Status, CastTypeInfoToTensorInfo, (const TypeInfo *, const TensorInfo **))                                   \
+  X(60, Status, GetTensorElementType, (const TensorInfo *, int *))                                                   \
+  X(61, Status, GetDimensionsCount, (const TensorInfo *, size_t *))                                                  \
+  X(62, Status, GetDimensions, (const TensorInfo *, int64_t *, size_t))                                              \
+  X(64, Status, GetTensorShapeElementCount, (const TensorInfo *, size_t *))                                          \
+  X(65, Status, GetTensorTypeAndShape, (const Value *, TensorInfo **))                                               \
+  X(69, Status, CreateCpuMemoryInfo, (int allocator, int memory, MemoryInfo **))                                     \
+  X(78, Status, GetAllocatorWithDefaultOptions, (Allocator **))                                                      \
+  X(96, void, ReleaseValue, (Value *))                                                                               \
+  X(98, void, ReleaseTypeInfo, (TypeInfo *))                                                                         \
   X(99, void, ReleaseTensorTypeAndShapeInfo, (TensorInfo *))
 
 #define DECLARE(place, result, name, arguments) static result(*name) arguments;
@@ -137,7 +137,8 @@ static void describe_input(int index, Allocator *allocator, struct Spec *spec) {
     fail("model", "input '%.200s' has too many axes or too long a name", inputs[index].name);
   check(GetDimensions(tensor, spec->shape, rank), "model", doing);
   ReleaseTypeInfo(type);
-  const char *name = element >= 0 && element < (int)(sizeof TYPE_NAMES / sizeof *TYPE_NAMES) ? TYPE_NAMES[element] : NULL;
+  const char *name =
+      element >= 0 && element < (int)(sizeof TYPE_NAMES / sizeof *TYPE_NAMES) ? TYPE_NAMES[element] : NULL;
   snprintf(spec->name, sizeof spec->name, "%s", inputs[index].name);
   spec->type = name ? find_type(name) : NULL;
   spec->rank = (int)rank;
@@ -191,8 +192,8 @@ static size_t run(char *const rows[], const float **logits) {
     check(CreateTensorWithDataAsOrtValue(memory, rows[index], inputs[index].bytes, inputs[index].shape,
                                          (size_t)inputs[index].rank, inputs[index].type, &values[index]),
           "run", "onnxruntime cannot take an input");
-  check(Run(session, NULL, input_names, (const Value *const *)values, (size_t)input_count, &output_name, 1, &output), "run",
-        "inference failed");
+  check(Run(session, NULL, input_names, (const Value *const *)values, (size_t)input_count, &output_name, 1, &output),
+        "run", "inference failed");
   check(GetTensorTypeAndShape(output, &info), "run", "onnxruntime has no answer");
   check(GetTensorShapeElementCount(info, &count), "run", "onnxruntime has no answer");
   check(GetTensorElementType(info, &type), "run", "onnxruntime has no answer");

@@ -8,7 +8,7 @@
 #include "fail.h"
 
 static const struct Type TYPES[] = {
-    {"float32", 4}, {"int32", 4}, {"int64", 8},  {"float16", 2}, {"float64", 8}, {"bool", 1},
+    {"float32", 4}, {"int32", 4}, {"int64", 8}, {"float16", 2}, {"float64", 8}, {"bool", 1},
     {"int8", 1},    {"uint8", 1}, {"int16", 2}, {"uint16", 2},  {"uint32", 4},  {"uint64", 8},
 };
 
@@ -61,7 +61,8 @@ struct Array *fit(struct Questions *questions, const struct Spec *spec) {
     size_t length = 0;
     have[0] = '\0';
     for (int index = 0; index < questions->count && length < sizeof have; index++)
-      length += (size_t)snprintf(have + length, sizeof have - length, index ? ", %s" : "%s", questions->arrays[index].name);
+      length +=
+          (size_t)snprintf(have + length, sizeof have - length, index ? ", %s" : "%s", questions->arrays[index].name);
     fail("inputs", "the model wants %s; the questions have %s", spec->name, have);
   }
   if (array->type != spec->type)

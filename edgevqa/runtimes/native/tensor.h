@@ -43,8 +43,8 @@ const struct Type *find_type(const char *name);
 const char *shape_text(int rank, const int64_t *shape, char text[SHAPE_TEXT]);
 
 /*
- * The array of the questions for an input. A picture that was stacked as NCHW is turned to NHWC if the model wants that.
- * Ends the process with a failure of kind `inputs` when it is missing, or has another type or shape.
+ * The array of the questions for an input. A picture that was stacked as NCHW is turned to NHWC if the model wants
+ * that. Ends the process with a failure of kind `inputs` when it is missing, or has another type or shape.
  */
 struct Array *fit(struct Questions *questions, const struct Spec *spec);
 
