@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import SMALLEST, Program, says
+from tests.cli.conftest import HERE, SMALLEST, Program, says
 from tests.devices.test_benchmark_model import ON_OPENCL, RUNS, SUMMARY, WHOLE
 from tests.lab.devices import Phone, gpu_environment
 from tests.runtimes.test_delegates import NO_GPU
 
 SMOKE = ("--protocol", "smoke")
-ON_GPU = ("--target", "x86", "--runtime", "litert", "--delegate", "gpu", *SMOKE)
+ON_GPU = ("--target", HERE, "--runtime", "litert", "--delegate", "gpu", *SMOKE)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_gpu_in_process(program: Program, files: Path, tmp_path: Path) -> None
     check_gpu_rows(report["records"], 1e-4)
     (left_out,) = report["left_out"]
     assert left_out["folder"].endswith("tflite-int8") and "weights of 8 bits" in left_out["reason"]
-    verdicts = [json.loads(path.read_text()) for path in files.rglob("gate-litert-x86*.json")]
+    verdicts = [json.loads(path.read_text()) for path in files.rglob(f"gate-litert-{HERE}*.json")]
     assert sorted(verdict["delegate"] for verdict in verdicts) == ["cpu"] * 3 + ["gpu"] * 2
     places = [json.loads(path.read_text()) for path in tmp_path.glob("environments/*.json")]
     assert [place["environment"]["adapter"][:11] for place in places] == ["SwiftShader"]
