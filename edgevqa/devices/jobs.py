@@ -204,9 +204,14 @@ def _with_gpu_log(values: Mapping[str, Any], log: str) -> Mapping[str, Any]:
     told = GPULog(log)
     if not values["ok"]:
         return {**values, "error": told.why_not(values["error"])} if values.get("kind") == "delegate" else values
-    if "delegate" not in values or values["delegate"] == "GPU":
-        return {**values, "adapter": told.adapter}
-    return {**values, "fell_back": told.why_not("a part of it would run on the CPU")}
+    more: dict[str, Any] = {}
+    if values.get("delegate") == "GPU":
+        more["adapter"] = told.adapter
+        if not values["fully_accelerated"] and told.counts is not None:
+            more["coverage_percent"] = round(100 * told.counts[0] / told.counts[1], 2)
+    if values.get("fell_back"):
+        more["fell_back"] = told.why_not(values["fell_back"])
+    return {**values, **more}
 
 
 def run_job(

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import SMALLEST, Program, says
+from tests.cli.conftest import HERE, SMALLEST, Program, says
 from tests.devices.test_benchmark_model import ON_OPENCL, RUNS, SUMMARY, WHOLE
 from tests.lab.devices import Phone, gpu_environment
 from tests.runtimes.test_delegates import NO_GPU
 
+KIOSK = 'name = "kiosk"\ndescription = ""\nkind = "local"\nruntimes = ["litert"]\ndelegate = "gpu"\n'
 SMOKE = ("--protocol", "smoke")
-ON_GPU = ("--target", "x86", "--runtime", "litert", "--delegate", "gpu", *SMOKE)
+ON_GPU = ("--target", HERE, "--runtime", "litert", "--delegate", "gpu", *SMOKE)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_gpu_in_process(program: Program, files: Path, tmp_path: Path) -> None
     check_gpu_rows(report["records"], 1e-4)
     (left_out,) = report["left_out"]
     assert left_out["folder"].endswith("tflite-int8") and "weights of 8 bits" in left_out["reason"]
-    verdicts = [json.loads(path.read_text()) for path in files.rglob("gate-litert-x86*.json")]
+    verdicts = [json.loads(path.read_text()) for path in files.rglob(f"gate-litert-{HERE}*.json")]
     assert sorted(verdict["delegate"] for verdict in verdicts) == ["cpu"] * 3 + ["gpu"] * 2
     places = [json.loads(path.read_text()) for path in tmp_path.glob("environments/*.json")]
     assert [place["environment"]["adapter"][:11] for place in places] == ["SwiftShader"]
@@ -65,6 +66,11 @@ def test_a_gpu_in_process(program: Program, files: Path, tmp_path: Path) -> None
 def test_what_a_runtime_does_not_have(program: Program, files: Path, tmp_path: Path) -> None:
     done = program("bench", *ON_GPU[:-4], "--delegate", "gpuu", cwd=files)
     says(done, 2, "unknown delegate 'gpuu'", "did you mean gpu?")
+    target = tmp_path / "kiosk.toml"
+    target.write_text(KIOSK)
+    export = ("export", *SMALLEST, "--target", target, "--precision")
+    says(program(*export, "fp32", cwd=tmp_path), 2, "kiosk computes on gpu; leave out --format onnx")
+    says(program(*export, "int8", "--format", "tflite", cwd=tmp_path), 2, "tflite int8 is for CPUs")
     int8 = next(files.rglob("tflite-int8"))
     says(program("bench", int8, *ON_GPU, cwd=tmp_path, **NO_GPU), 2, "no artifact for litert on gpu", "8 bits")
 
@@ -72,7 +78,7 @@ def test_what_a_runtime_does_not_have(program: Program, files: Path, tmp_path: P
 @pytest.mark.slow
 def test_doctor_tries_what_is_there(program: Program, tmp_path: Path) -> None:
     profile = tmp_path / "kiosk.toml"
-    profile.write_text('name = "kiosk"\ndescription = ""\nkind = "local"\nruntimes = ["litert"]\ndelegate = "gpu"\n')
+    profile.write_text(KIOSK)
     report = program.json("doctor", "--target", profile, cwd=tmp_path, **gpu_environment())
     assert "ai-edge-litert gpu: SwiftShader" in report["facts"]["accelerators"] and report["missing"] == []
     report = program.json("doctor", "--target", profile, cwd=tmp_path, code=3, **NO_GPU)

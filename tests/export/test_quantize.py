@@ -12,7 +12,7 @@ from edgevqa.checkpoints import Checkpoint
 from edgevqa.errors import UsageError
 from edgevqa.export.exporter import export_submodel
 from edgevqa.export.manifest import Artifact
-from edgevqa.export.quantize import PRECISIONS, SCHEMES, calibration_hash, choose_schemes
+from edgevqa.export.quantize import PRECISIONS, SCHEMES, calibration_hash, choose_schemes, schemes_for_gpu
 from edgevqa.runtimes import RUNTIMES
 from edgevqa.runtimes.session import open_session
 from tests.export import toy
@@ -45,6 +45,13 @@ def test_what_is_the_best_of_no_runtime_is_made_only_when_named() -> None:
     made = {scheme for name in RUNTIMES for scheme in choose_schemes(("onnx", "tflite"), PRECISIONS, runtimes=(name,))}
     assert [scheme.name for scheme in SCHEMES if scheme not in made] == ["half-gpu", "reduced-range", "static"]
     assert folders(("onnx",), ("int8",), "reduced-range") == ["onnx-int8-reduced-range"]
+
+
+def test_a_gpu_gets_what_it_takes_whole() -> None:
+    assert schemes_for_gpu(("onnx", "tflite"), ("fp32", "fp16")) == ("half-gpu",)
+    assert folders(("onnx", "tflite"), ("fp16",), "half-gpu") == ["onnx-fp16", "tflite-fp16-half-gpu"]
+    with pytest.raises(UsageError, match="tflite int8 is for CPUs"):
+        schemes_for_gpu(("tflite",), ("fp32", "int8"))
 
 
 def test_a_named_scheme_replaces_the_default_where_it_exists() -> None:

@@ -20,6 +20,8 @@ from edgevqa.errors import EnvironmentFailure, GateFailed, IntegrityError, Usage
 from edgevqa.export.exporter import export_submodel
 from edgevqa.export.manifest import Artifact, load_artifact
 from edgevqa.gate import Verdict, quick_gate, quick_gates, read_verdict
+from edgevqa.gate.gate import computed_in_fp16, delegate_of
+from edgevqa.gate.parity import parity
 from edgevqa.runtimes import find_python
 from edgevqa.storage import sha256_file
 from tests.export import toy
@@ -236,3 +238,14 @@ def test_the_reference_model_is_the_pytorch_submodel(artifact: Take, model: Chec
         questions = {name: stored[name] for name in stored.files}
     expected = toy.logits(model.submodel(toy.plan(model)), questions)
     assert np.allclose(one.reference_logits(), expected, atol=1e-5)
+
+
+def test_a_gpu_that_computes_in_fp16_is_named_as_a_reason() -> None:
+    reference = np.eye(4, 5, dtype=np.float32)
+    gpu = Target(name="gpu", description="", kind="local", runtimes=("litert",), delegate="gpu")
+    for difference, expected in ((1e-3, True), (1e-5, False), (0.1, False)):
+        assert computed_in_fp16(parity(reference, reference + np.float32(difference), 1e-4), gpu) is expected
+    found = parity(reference, reference + np.float32(1e-3), 1e-4)
+    for other in (dataclasses.replace(gpu, delegate="cpu"), dataclasses.replace(gpu, enforce_fp32=True)):
+        assert not computed_in_fp16(found, other)
+    assert delegate_of(dataclasses.replace(gpu, allow_fallback=True)) != delegate_of(gpu) == "gpu"

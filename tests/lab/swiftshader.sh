@@ -11,11 +11,16 @@ names=(libvk_swiftshader.so libvulkan.so.1 vk_swiftshader_icd.json)
 take() { # out of one package; which of the two holds them differs between releases
   local package
   rm -f "$folder"/*.deb
-  (cd "$folder" && timeout 300 apt-get download -qq -o APT::Sandbox::User=root "$1")
+  (cd "$folder" && timeout 300 apt-get download -qq -o APT::Sandbox::User=root "$1") || return 1
   package=$(echo "$folder"/*.deb)
   dpkg-deb --fsys-tarfile "$package" \
     | tar -x -C "$folder" --strip-components=4 "${names[@]/#/./usr/lib/chromium/}" 2> /dev/null
 }
 
-take chromium-common || take chromium || { timeout 300 apt-get update -qq && take chromium-common; }
+if ! take chromium-common && ! take chromium; then
+  timeout 300 apt-get update -qq
+  take chromium-common || take chromium
+fi
 rm -f "$folder"/*.deb
+cd "$folder"
+ls "${names[@]}"

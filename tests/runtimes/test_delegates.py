@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgevqa.runtimes.runner import PROVIDERS, GPULog
+from edgevqa.runtimes.runner import PROVIDERS, GPULog, OnnxRuntime, RunnerError, Settings
 from tests.lab.devices import gpu_environment
 from tests.runtimes import tiny_models
 from tests.runtimes.test_runner import check_logits, job, run
@@ -98,3 +100,64 @@ def test_a_gpu_is_timed_like_a_cpu(folder: Path) -> None:
     described = job("time", "litert", "model.tflite", delegate="gpu")
     code, result = run(folder, described, env={**os.environ, **gpu_environment()})
     assert code == 0 and result["n"] == 20 and result["delegate"] == "GPU"
+
+
+def test_vulkan_names_the_gpu_and_its_kind() -> None:
+    code = "from edgevqa.runtimes.runner import vulkan_adapter; print(vulkan_adapter())"
+    for environment, expected in ((gpu_environment(), "SwiftShader Device"), (NO_GPU, "None")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.startswith(expected), done
+        assert expected == "None" or done.stdout.endswith(", software\n")
+
+
+class Session:
+    """ONNX Runtime's, of a provider that this machine lacks: it takes what `on_cpu` does not name."""
+
+    on_cpu: tuple[str, ...] = ()
+    first = PROVIDERS["webgpu"]
+
+    def __init__(self, model: str, options: Any, providers: list[str], enable_fallback: int) -> None:
+        assert not enable_fallback, "the wrapper would take the CPU instead, without an error"
+
+    def get_providers(self) -> list[str]:
+        return [self.first]
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        nodes = [SimpleNamespace(op_type=kind) for kind in self.on_cpu]
+        cpu = SimpleNamespace(ep_name=PROVIDERS["cpu"], get_nodes=lambda: nodes)
+        return [cpu, SimpleNamespace(ep_name=self.first, get_nodes=list)]
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="x", shape=[1, 4], type="tensor(float)")]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="logits")]
+
+
+def opened(**session: Any) -> Any:
+    """The adapter on a provider that is played."""
+    import onnxruntime
+
+    module = SimpleNamespace(
+        SessionOptions=onnxruntime.SessionOptions,
+        ExecutionMode=onnxruntime.ExecutionMode,
+        get_available_providers=lambda: [PROVIDERS["webgpu"], PROVIDERS["cpu"]],
+        InferenceSession=type("Played", (Session,), session),
+    )
+    return lambda whole: OnnxRuntime(module, "model.onnx", Settings(1, "webgpu", whole))
+
+
+def test_a_provider_that_leaves_a_part_to_the_cpu_or_is_replaced_by_it() -> None:
+    facts = opened()(True).facts()
+    assert (facts["delegate"], facts["fully_accelerated"], facts["coverage_percent"]) == (
+        "WebGpuExecutionProvider", True, 100,
+    )  # fmt: skip
+    partly = opened(on_cpu=("Gather", "LSTM", "Gather"))
+    with pytest.raises(RunnerError, match="webgpu leaves 3 operators to the CPU: 2 Gather, 1 LSTM"):
+        partly(True)
+    facts = partly(False).facts()
+    assert (facts["fully_accelerated"], facts["coverage_percent"]) == (False, None), "of how many is not told"
+    with pytest.raises(RunnerError, match="asked for WebGpuExecutionProvider, got CPUExecutionProvider"):
+        opened(first=PROVIDERS["cpu"])(True)
