@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # Public name -> (module, attribute there). Fetched lazily, so that `import edgevqa` stays light.
 _PUBLIC = {
     "bench": ("edgevqa.pipeline", "bench"),
+    "bench_fleet": ("edgevqa.pipeline", "bench_fleet"),
     "evaluate": ("edgevqa.pipeline", "evaluate"),
     "evaluate_checkpoint": ("edgevqa.pipeline", "evaluate_checkpoint"),
     "export_submodels": ("edgevqa.pipeline", "export"),
@@ -27,6 +28,7 @@ _PUBLIC = {
 __all__ = [
     "__version__",
     "bench",
+    "bench_fleet",
     "evaluate",
     "evaluate_checkpoint",
     "export_submodels",
