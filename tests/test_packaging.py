@@ -32,11 +32,12 @@ def test_every_target_profile_is_installed(setup_cfg: configparser.ConfigParser)
 
 
 def test_every_source_that_is_compiled_on_the_users_machine_is_installed(setup_cfg: configparser.ConfigParser) -> None:
-    sources = list((ROOT / "edgevqa").rglob("*.c"))
-    assert sources
-    for source in sources:
-        package = ".".join(source.parent.relative_to(ROOT).parts)
-        assert "*.c" in setup_cfg["options.package_data"][package].split(), source
+    installed: set[Path] = set()
+    for package, patterns in setup_cfg["options.package_data"].items():
+        folder = ROOT.joinpath(*package.split("."))
+        installed.update(path for pattern in patterns.split() for path in folder.glob(pattern))
+    sources = {path for suffix in ("c", "h", "sh") for path in (ROOT / "edgevqa").rglob(f"*.{suffix}")}
+    assert sources and sources <= installed, sources - installed
 
 
 def test_every_dependency_is_bounded(setup_cfg: configparser.ConfigParser) -> None:
