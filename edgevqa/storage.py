@@ -192,7 +192,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for one thread of one process, for a moment only: others wait for it."""
+    """Hold a folder for one thread of one process; others wait until it is done."""
     path = make_folder(folder) / ".lock"
     with contextlib.ExitStack() as stack:
         try:

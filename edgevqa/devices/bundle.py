@@ -24,11 +24,11 @@ from edgevqa.runtimes import NATIVE_SOURCES, get_runtime, native_runner_sha256
 from edgevqa.storage import (
     cache_folder,
     dump_json,
-    folder_lock,
     new_folder,
     read_json,
     sha256_bytes,
     sha256_file,
+    waiting_lock,
     write_json,
 )
 
@@ -118,7 +118,7 @@ def build_bundle(machine: str, runtimes: Sequence[str] | None = None) -> Bundle:
     }
     cache = cache_folder() / "bundles"
     folder = cache / f"{machine}-{sha256_bytes(dump_json(parts).encode())[:16]}"
-    with folder_lock(cache, "bundles for devices"):
+    with waiting_lock(cache):  # phones of a fleet need it at the same time
         found = _read(folder)
         if found is None:
             wheels = {name: download_wheels([packages[name]], machine, WHEEL_PYTHON, WHEEL_GLIBC)[0] for name in names}

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgevqa.devices.shell import last_line
 from edgevqa.errors import DeviceError, EnvironmentFailure
-from edgevqa.storage import cache_folder, dump_json, folder_lock, new_folder, sha256_bytes
+from edgevqa.storage import cache_folder, dump_json, new_folder, sha256_bytes, waiting_lock
 
 DOWNLOAD_TIMEOUT_S = 900.0
 OLDEST_GLIBC = 17  # minor version of the oldest one that wheels are built for
@@ -61,7 +61,7 @@ def download_wheels(
     wanted = {"packages": packages, "machine": machine, "python": python, "glibc": glibc}
     cache = cache_folder() / "wheels"
     folder = cache / sha256_bytes(dump_json(wanted).encode())[:16]
-    with folder_lock(cache, "wheels for devices"):
+    with waiting_lock(cache):
         if len(list(folder.glob("*.whl"))) != len(packages):
             with new_folder(folder) as fresh:
                 _download(fresh, packages, machine, python, glibc)

@@ -93,6 +93,13 @@ def test_a_bundle_is_whole_and_built_once(machine: str) -> None:
     assert sha256_file(made.folder / "versions.json") == manifest["files"]["versions.json"]
 
 
+def test_phones_of_a_fleet_ask_for_their_bundle_at_once() -> None:
+    first = built()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(build_bundle, ["x86_64"] * 4))
+    assert [one.folder for one in found] == [first.folder] * 4
+
+
 def test_what_cannot_be_built_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no bundle for 'riscv64', only for aarch64, x86_64"):
         build_bundle("riscv64")
