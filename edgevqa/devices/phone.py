@@ -16,6 +16,7 @@ echo "kernel=$(uname -r)"
 echo "model=$(getprop ro.product.model)"
 echo "android=$(getprop ro.build.version.release)"
 echo "abi=$(getprop ro.product.cpu.abi)"
+echo "cpu=$(getprop ro.soc.manufacturer) $(getprop ro.soc.model)"
 while read -r key value rest; do
   case "$key" in MemTotal:) echo "memory=$value" ;; esac
 done < /proc/meminfo

@@ -20,6 +20,7 @@ from edgevqa.devices import Target, jobs, open_transport
 from edgevqa.devices.bundle import Bundle, build_bundle
 from edgevqa.devices.jobs import probe, run_job, run_logits, stored_questions
 from edgevqa.devices.mock import Answer, MockTransport
+from edgevqa.devices.phone import phone_probe
 from edgevqa.devices.setup import clean, set_up
 from edgevqa.errors import DeviceError, EnvironmentFailure, InputError, UsageError
 from edgevqa.measure.checkup import check_up
@@ -165,6 +166,14 @@ def test_doctor_names_the_runtimes_of_the_runner(target: Target, phone: Phone, t
     report = check_up(profile)
     assert report.facts["runtimes"] == "onnxruntime 1.31.1, ai-edge-litert 2.3.0"
     assert report.ready and not report.missing
+
+
+def test_the_name_of_a_chip_is_told_where_android_knows_it() -> None:
+    said = "machine=aarch64\ncpu=Google Tensor G3\ncpu=ARMv8\ncore=\ncore=\nabi=arm64-v8a\n"
+    found = phone_probe(MockTransport(lambda _call: Answer(stdout=said)), "phone")
+    assert (found["cpu_model"], found["cores"]) == ("Google Tensor G3", 2)
+    older = phone_probe(MockTransport(lambda _call: Answer(stdout="machine=aarch64\ncpu= \n")), "phone")
+    assert older["cpu_model"] is None
 
 
 def test_its_peak_is_known_whatever_the_runtime(target: Target) -> None:
