@@ -8,7 +8,7 @@ makes, in `--work` and resumable at every step:
    features and its 5 box values stand at the beginning of 2048, the rest is zero, and a model has room for 100 regions.
 2. the model of the paper for VQA-v2 (hidden 512, 8 heads of 64, 6 + 6 layers, FFN 2048, LSTM 512 over words of 300,
    the authors' LayerNorm) over the words and answers of scenes. Training it from nothing as `edgevqa train scenes` does
-   would take most of a day on a core. It starts from the bundled model instead: every channel becomes eight equal ones,
+   would take about a day on a core. It starts from the bundled model instead: every channel becomes eight equal ones,
    which computes the same function (Net2WiderNet, Chen et al. 2016, arXiv 1511.05641), in every slice, too, since a
    prefix of copies is the copy of a prefix. Noise then makes the copies differ and undoes part of what was learnt.
 3. `--teacher-steps` on the answers and `--student-steps` of self-distillation, with the paper's rate and batch.
@@ -169,8 +169,8 @@ def main() -> None:
     """Make the checkpoint, and tell what it scores before and after training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where everything goes")
-    parser.add_argument("--teacher-steps", type=int, default=400)
-    parser.add_argument("--student-steps", type=int, default=600)
+    parser.add_argument("--teacher-steps", type=int, default=300)
+    parser.add_argument("--student-steps", type=int, default=100)
     parser.add_argument("--noise", type=float, default=1.0, help="of a matrix's deviation")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--probe", action="store_true", help="only tell what noise does to the score")
