@@ -48,7 +48,7 @@ tflite-runtime:
 demo: venv ## the whole chain on the bundled model: export, gate, measure, Pareto table
 	@$(BIN)/edgevqa demo $(ARGS)
 
-lab: ## build the simulated devices that some tests need (Debian, as root); elsewhere those tests skip
+lab: ## build the simulated devices that some tests need (Debian 12, as root for all of them); else those tests skip
 	@tests/lab/make.sh
 
 test: venv lint ## lint and all tests; ARGS="-k pareto" picks some

@@ -21,7 +21,7 @@ from tests.lab.devices import Board
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "instructions.py"
-PART = ("w0.25-d1", "w1-d6")
+PART = ("w1-d6",)
 ROWS = {"onnx-fp32", "onnx-int8", "tflite-fp32", "tflite-int8"}
 
 
