@@ -12,7 +12,7 @@ from edgevqa.checkpoints import Checkpoint, load_checkpoint
 from edgevqa.checkpoints.data import DataOf
 from edgevqa.checkpoints.trim import FOLDER as TRIMMED_FOLDER
 from edgevqa.checkpoints.trim import TRIMMED, read_text, trim_vocabulary
-from edgevqa.devices import Target, find_profiles, load_target, open_transport
+from edgevqa.devices import Target, find_profiles, load_target, open_transport, profile_folder
 from edgevqa.devices.benchmark_model import find_tool
 from edgevqa.devices.jobs import probe
 from edgevqa.devices.patience import Patience
@@ -56,7 +56,8 @@ class Judged:
 
 def this_machine() -> Target:
     """The profile of the machine that runs this; raises UsageError when none fits."""
-    for path in find_profiles().values():
+    shipped = sorted(profile_folder().glob("*.toml"))  # a user's own of that name may be of a board
+    for path in (*find_profiles().values(), *shipped):
         target = load_target(path)
         if target.kind == "local" and target.machine == platform.machine():
             return target

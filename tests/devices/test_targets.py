@@ -15,6 +15,7 @@ from edgevqa.devices.local import LocalTransport
 from edgevqa.devices.targets import write_profile
 from edgevqa.errors import DeviceError, InputError, UsageError
 from edgevqa.measure.protocols import get_protocol
+from edgevqa.pipeline import this_machine
 
 OWN = """
 name = "board"
@@ -48,6 +49,13 @@ def test_every_shipped_profile_is_whole() -> None:
         assert target.name == name
         assert target.description
         get_protocol(target.protocol)
+
+
+def test_this_machine_keeps_its_profile_when_a_board_has_taken_the_name() -> None:
+    name = this_machine().name
+    write_profile(name, name, host="pi@192.168.1.20")
+    assert load_target(name).kind == "ssh"
+    assert this_machine().kind == "local"
 
 
 def test_own_profile_is_read_in_full() -> None:
