@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from edgevqa.models.families import Network
 
 REFERENCE_QUESTIONS, FEWEST_REFERENCE_QUESTIONS = 128, 32
-REFERENCE_BYTES = 32 << 20
-"""Large features are kept of fewer questions: they are copied to every device."""
+REFERENCE_BYTES = 96 << 20
+"""Over a hundred questions of 100 x 2048 features; of larger inputs fewer are kept: they are copied to every device."""
 
 
 @dataclass(frozen=True)
