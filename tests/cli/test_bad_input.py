@@ -98,7 +98,7 @@ def test_commands_that_need_results(empty: Empty) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["moons"], "there is no training preset for 'moons'; there are scenes, easy-vqa"),
+        (["moons"], "there is no dataset 'moons'; there are scenes, scenes-pixels and easy-vqa"),
         (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["--seed", "-1"], "-1 is not in the range"),
         (["--teacher-steps", "0"], "0 is not in the range"),
