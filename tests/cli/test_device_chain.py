@@ -63,7 +63,7 @@ def test_an_older_processor_is_seen_as_what_it_is(older_board: Board, light_prog
     report = light_program.json("doctor", "--target", str(path), cwd=tmp_path, code=3)
     assert "Raspberry Pi 4 Model B Rev 1.4 aarch64" in report["facts"]["machine"]
     assert "asimd" in report["facts"]["features"].split(", ") and "asimddp" not in report["facts"]["features"]
-    assert "the feature asimddp, which the profile expects" in report["missing"]
+    assert "the feature dotprod (asimddp), which the profile expects" in report["missing"]
     shutil.rmtree(older_board.path(target), ignore_errors=True)
 
 
