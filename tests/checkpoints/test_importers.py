@@ -92,6 +92,7 @@ def test_ways_in_which_weights_are_saved(how: str, imported: Checkpoint, tmp_pat
     torch.save(content, path, _use_new_zipfile_serialization=how != "legacy format")
     made = import_checkpoint("mcan-bst", path, tmp_path / "made", settings=Settings(regions=golden.REGIONS))
     assert made.sha256 == imported.sha256
+    assert made.preprocessing["probabilities"] == "sigmoid"
 
 
 def test_the_variant_for_gqa(tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ def test_the_variant_for_gqa(tmp_path: Path) -> None:
     path = save({"state_dict": state}, tmp_path)
     made = import_checkpoint("mcan-bst", path, tmp_path / "made", settings=Settings(regions=20))
     assert made.config == replace(config, question_length=29)
+    assert "probabilities" not in made.preprocessing
     equal_weights(made, model)
     with np.load(made.reference_path) as stored:
         boxes, there = stored["boxes"], stored["region_mask"][:, 0, 0] == 0

@@ -117,14 +117,14 @@ def import_checkpoint(
             others = [name for name, other in KINDS.items() if other.recognises(state)]
             if others:
                 raise InputError(f"{path} has the layout of {others[0]}, not of {kind}: edgevqa import {others[0]} ...")
-        config, slimming, weights, question = chosen.read(state, settings or Settings())
+        config, slimming, weights, question, one_by_one = chosen.read(state, settings or Settings())
         missing = [name for name, given in (("vocabulary", vocabulary), ("answers", answers)) if given is None]
         checkpoint = Checkpoint(
             name=out.resolve().name,
             folder=out,
             config=config,
             slimming=slimming,
-            preprocessing=_preprocessing(config, question, missing),
+            preprocessing=_preprocessing(config, question, one_by_one, missing),
             vocabulary=(
                 placeholder_vocabulary(config.vocabulary_size, question)
                 if vocabulary is None
@@ -171,7 +171,9 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"{out} is there already and was not made by an import; choose another --out")
 
 
-def _preprocessing(config: ModelConfig, question: Mapping[str, Any], missing: list[str]) -> dict[str, Any]:
+def _preprocessing(
+    config: ModelConfig, question: Mapping[str, Any], one_by_one: bool, missing: list[str]
+) -> dict[str, Any]:
     """How questions, and features or pictures, become inputs, see `edgevqa.data.preprocessing`."""
     image = config.image
     picture: dict[str, Any]
@@ -184,6 +186,8 @@ def _preprocessing(config: ModelConfig, question: Mapping[str, Any], missing: li
     else:
         raise InputError("only models that take regions, or pixels through CLIP's trunk, are imported")
     described: dict[str, Any] = {"question": dict(question), "picture": picture}
+    if one_by_one:
+        described["probabilities"] = "sigmoid"
     return {**described, MISSING: missing} if missing else described
 
 

@@ -36,12 +36,16 @@ class Settings:
 
 
 class Imported(NamedTuple):
-    """What was read: the sizes, the submodels that it offers, the weights under our names, how questions are read."""
+    """What was read: the sizes, the submodels that it offers, the weights under our names, how questions are read.
+
+    `one_by_one`: whether the answers were judged one by one (VQA-v2), so that each has a probability of its own.
+    """
 
     config: ModelConfig
     slimming: Slimming
     weights: Mapping[str, Tensor]
     question: Mapping[str, Any]
+    one_by_one: bool = True
 
 
 @dataclass(frozen=True)

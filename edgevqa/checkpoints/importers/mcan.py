@@ -81,9 +81,10 @@ def read(state: State, settings: Settings) -> Imported:
         UsageError: the settings do not fit the sizes.
     """
     layout = choose_layout(state, LAYOUTS)
-    config = read_sizes(state, layout, settings, gqa=has_module(state, layout, "box_embedding"))
-    weights = read_weights(state, layout, config)
-    return Imported(config, whole(len(config.encoder), "encoder", "decoder"), weights, question_rule(config))
+    gqa = has_module(state, layout, "box_embedding")
+    config = read_sizes(state, layout, settings, gqa=gqa)
+    weights, submodels = read_weights(state, layout, config), whole(len(config.encoder), "encoder", "decoder")
+    return Imported(config, submodels, weights, question_rule(config), one_by_one=not gqa)
 
 
 def question_rule(config: MCANConfig) -> dict[str, Any]:

@@ -41,4 +41,4 @@ def read(state: State, settings: Settings) -> Imported:
     except UsageError as error:
         heads = config.encoder[0].heads
         raise UsageError(f"with {heads} heads {state.path} does not fit BST's grid: {error}; give --heads") from None
-    return Imported(config, MCAN_BST, weights, question_rule(config))
+    return Imported(config, MCAN_BST, weights, question_rule(config), one_by_one=not gqa)
