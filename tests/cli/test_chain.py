@@ -75,7 +75,7 @@ def test_a_second_bench_measures_nothing_new(measured: Path, tmp_path: Path, lig
     assert skipped.returncode == 0
     assert "left out: 1 of 2 files, which are not for litert; --runtime onnxruntime takes them" in skipped.stderr
     (entry,) = light_program.json(*some, cwd=folder)["left_out"]
-    assert entry == {"folder": "artifacts/scenes/w0.25-d2/onnx-fp32", "runtimes": ["onnxruntime"]}
+    assert entry == {"folder": "artifacts/scenes/w0.25-d2/onnx-fp32", "runtimes": ["onnxruntime"], "target": HERE}
 
 
 def test_pareto_goes_on_from_bench(measured: Path, tmp_path: Path, light_program: Program) -> None:
