@@ -82,9 +82,9 @@ class ADBTransport(ShellTransport):
                 "or over Wi-Fi with: adb connect ADDRESS:PORT"
             )
         listed = ", ".join(devices)
-        if self.wanted is None and len(devices) > 1:
+        if not self.serial and len(devices) > 1:
             raise DeviceError(f"{self.name}: adb sees {listed}; let `serial` in the profile choose one")
-        self.serial = self.wanted or next(iter(devices))
+        self.serial = self.serial or next(iter(devices))  # what was begun on a phone goes on there or not at all
         if self.serial not in devices:
             raise DeviceLost(f"{self.name}: adb does not see {self.serial}, only {listed}")
         state = devices[self.serial]

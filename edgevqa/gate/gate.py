@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevqa.data.score import VQA_ACCURACY, AnswerKey
-from edgevqa.devices import Target, Transport, quiet
+from edgevqa.devices import Target, Transport, open_transport, quiet
+from edgevqa.devices.adb import ADBTransport
 from edgevqa.devices.jobs import run_logits
 from edgevqa.errors import EdgeVQAError, InputError, IntegrityError
 from edgevqa.export.manifest import Artifact
@@ -49,10 +50,21 @@ def reference_key(artifact: Artifact) -> AnswerKey | None:
     return None if labels is None or (labels < 0).all() else AnswerKey.one_right(labels)
 
 
-def machine_of(target: Target) -> str | None:
-    """Which machine a target is now: this one's name, architecture and processor, or the address of another."""
+def machine_of(target: Target, transport: Transport | None = None) -> str | None:
+    """Which machine a target is now: this one's name, architecture and processor, or the address of another.
+
+    Raises:
+        DeviceError: the profile leaves open which phone it is, and there is none or several.
+    """
+    if target.kind == "adb" and target.serial is None:
+        transport = transport or open_transport(target)
+        if isinstance(transport, ADBTransport):
+            transport.connect()
+            return transport.serial
+    if target.kind == "emulated":
+        return " ".join(filter(None, (target.root, target.cpu))) or None
     if target.kind != "local":
-        return target.host or target.serial or target.root
+        return target.host or target.serial
     return f"{platform.node()} {platform.machine()} {probe()['cpu_model']}"
 
 
@@ -76,13 +88,15 @@ def version_here(target: Target, runtime: str) -> str | None:
     return package_version(known.package)
 
 
-def still_holds(verdict: Verdict | None, target: Target, tolerance: float, runtime_version: str | None) -> bool:
+def still_holds(
+    verdict: Verdict | None, target: Target, tolerance: float, runtime_version: str | None, machine: str | None
+) -> bool:
     """Whether a verdict need not be found again: nothing that it depends on has changed."""
     if verdict is None:
         return False
     if (verdict.delegate, verdict.threads) != (delegate_of(target), target.threads):
         return False
-    if verdict.machine != machine_of(target):
+    if verdict.machine != machine:
         return False
     if runtime_version is not None and verdict.runtime_version not in (None, runtime_version):
         return False
@@ -119,8 +133,9 @@ def quick_gate(
     tolerance = tolerance_for(manifest["precision"], target.tolerances)
     artifact.verify()
     runtime_version = runtime_version or version_here(target, runtime)
+    machine = machine_of(target, transport)
     known = read_verdict(artifact, runtime, target.name, delegate_of(target))
-    if known is not None and not again and still_holds(known, target, tolerance, runtime_version):
+    if known is not None and not again and still_holds(known, target, tolerance, runtime_version, machine):
         return known
     values: dict[str, Any] = {
         "artifact": artifact.name,
@@ -131,7 +146,7 @@ def quick_gate(
         "delegate": delegate_of(target),
         "threads": target.threads,
         "created": now(),
-        "machine": machine_of(target),
+        "machine": machine,
     }
     reference = artifact.reference_logits()
     try:

@@ -16,6 +16,7 @@ import pytest
 from edgevqa.devices import Target, open_transport
 from edgevqa.devices.adb import parse_devices
 from edgevqa.errors import DeviceError
+from edgevqa.gate.gate import machine_of
 from edgevqa.measure.checkup import check_up
 from tests.lab.devices import Phone, running, wait_for
 
@@ -94,13 +95,16 @@ def test_the_server_may_be_killed_and_the_phone_chosen(phone: Phone, target: Tar
     subprocess.run(["adb", "kill-server"], check=True, timeout=30)
     assert transport.run(["echo", "back"], {}, [], 60).stdout == "back\n"
     only = dataclasses.replace(target, serial=None)
-    assert open_transport(only).run(["echo", "found"], {}, [], 60).stdout == "found\n"
+    begun = open_transport(only)
+    assert begun.run(["echo", "found"], {}, [], 60).stdout == "found\n"
     with pytest.raises(DeviceError, match=f"does not see R5CT, only {phone.serial}"):
         open_transport(dataclasses.replace(target, serial="R5CT")).run(["true"], {}, [], 60)
     second = f"localhost:{phone.port}"
     subprocess.run(["adb", "connect", second], check=True, timeout=30)
     with pytest.raises(DeviceError, match="let `serial` in the profile choose one"):
         open_transport(only).run(["true"], {}, [], 60)
+    assert begun.run(["echo", "goes on"], {}, [], 60).stdout == "goes on\n"
+    assert machine_of(only, begun) == phone.serial
     subprocess.run(["adb", "disconnect", second], check=True, timeout=30)
 
 
