@@ -9,7 +9,7 @@ from typing import Any
 
 from edgevqa.errors import DeviceError
 
-LONGEST_TEXT = 500
+LONGEST_TEXT, LONGEST_REASON = 500, 10_000
 MOST_ITEMS = 4096
 
 Check = Callable[[Any], bool]
@@ -18,6 +18,11 @@ Check = Callable[[Any], bool]
 def text(value: Any) -> bool:
     """A line that does not steer a terminal."""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
+
+
+def reason(value: Any) -> bool:
+    """The same, with room for a list of operators."""
+    return isinstance(value, str) and len(value) <= LONGEST_REASON and value.isprintable()
 
 
 def number(value: Any) -> bool:
@@ -121,6 +126,9 @@ TIMING: Mapping[str, Check] = {
     "delegate": text,
     "fully_accelerated": maybe(boolean),
     "coverage_percent": maybe(number),
+    "adapter": maybe(text),
+    "arithmetic": maybe(text),
+    "fell_back": maybe(reason),
     "partitions": maybe(lambda value: value == 0 or count(value)),
     "watched": maybe(has(WATCHED)),
     "host_before": has(HOST),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevqa.devices.base import TEMPORARY_PREFIX, Transport
+from edgevqa.devices.shell import last_line
 from edgevqa.devices.targets import Target
 from edgevqa.errors import DeviceError, UsageError
 from edgevqa.runtimes.runner import GPULog
@@ -192,7 +193,7 @@ def _why(text: str) -> str:
     if "Disallowed CPU fallback detected" in text or log.counts is not None:
         return log.why_not("the GPU does not take the whole graph")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (errors or lines or ["it printed nothing"])[-1][:300]
+    return last_line((errors or lines or ["it printed nothing"])[-1])
 
 
 def run_tool(

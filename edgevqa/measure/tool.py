@@ -11,6 +11,7 @@ from typing import Any
 
 from edgevqa.devices import Target, Transport, open_transport
 from edgevqa.devices.benchmark_model import NAME, ToolInput, ToolResult, describe, run_tool
+from edgevqa.devices.cores import resolve_mask
 from edgevqa.devices.jobs import probe
 from edgevqa.errors import DeviceError, InputError, IntegrityError, UsageError
 from edgevqa.export.tflite import tflite_inputs
@@ -73,7 +74,8 @@ def measure_with_tool(
         raise UsageError(f"no artifact for {NAME} on {target.delegate} among {len(artifacts)}; it takes TFLite files")
     transport, progress = transport or open_transport(target), progress or Silent()
     named = {"runtime": NAME, "runtime_version": f"sha256 {sha256_file(tool)[:16]}"}
-    environment = environment_of(probe(target, None, transport), named, results)
+    there = probe(target, None, transport)
+    target, environment = resolve_mask(target, there), environment_of(there, named, results)
     counts = tuple(threads or (target.threads,))
     records = []
     with folder_lock(results / PARTS_NAME / target.name, "bench"):

@@ -235,7 +235,7 @@ class GPULog:
     """What the log of LiteRT's GPU accelerator tells, and nothing else does."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
 
     def find(self, pattern: str) -> Any:
         """The first place that matches, over lines, or None."""

@@ -103,7 +103,15 @@ def test_samples_are_checked() -> None:
     huge = good.replace(b"(2,)", b"(9999999999999,)").replace(b" " * 12, b"", 1)
     with pytest.raises(DeviceError, match="broken"):
         timed(claims(huge), "here", {})
-    for key, value in (("load_ms", "fast"), ("delegate", None), ("host_after", []), ("peak_rss_mb", float("nan"))):
+    nonsense: tuple[tuple[str, Any], ...] = (
+        ("load_ms", "fast"),
+        ("delegate", None),
+        ("host_after", []),
+        ("peak_rss_mb", float("nan")),
+        ("adapter", "\x1b[31mGPU"),
+        ("fell_back", "two\nlines"),
+    )
+    for key, value in nonsense:
         with pytest.raises(DeviceError, match=f"here says nonsense: {key} is "):
             timed(claims(good, **{key: value}), "here", {})
 

@@ -106,6 +106,7 @@ def test_what_ran() -> None:
         (REFUSED, "takes 579 of 628 operators"),
         ("ERROR: Failed to apply GPU delegate.\nERROR: Benchmarking failed.\n", "Benchmarking failed"),
         ("CANNOT LINK EXECUTABLE: library libEGL.so not found\n", "libEGL.so"),
+        ("ERROR: no \x1b[31mway\n", "no ?[31mway"),
         (RUNS.partition("INFO: count=64")[0], "did not measure"),
         ("", "it printed nothing"),
     ],

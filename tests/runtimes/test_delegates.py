@@ -52,6 +52,8 @@ def test_what_the_gpus_log_tells() -> None:
         "LiteRT's GPU delegate takes 579 of 628 operators (92.2 %); "
         "not these: DEQUANTIZE, EMBEDDING_LOOKUP: Empty quantization params."
     )
+    hostile = GPULog("Selected adapter: a \x1b[31mGPU, arch=x, adapterType=Discrete\n")
+    assert hostile.adapter is not None and hostile.adapter.isprintable()
     nothing = GPULog("INFO: all is well\n")
     assert (nothing.adapter, nothing.counts) == (None, None)
     assert nothing.why_not("status 1").endswith("cannot take this model: status 1")
