@@ -33,7 +33,8 @@ class Outcome:
     def failure(self) -> str:
         """What of the target could not be measured and why, in one line; empty when all was."""
         if self.error is not None:
-            return f"{self.target.name}: {' '.join(str(self.error).split())}"
+            text = " ".join(str(self.error).split())
+            return text if text.startswith(self.target.name) else f"{self.target.name}: {text}"
         lacking = [record for record in self.records if record.n == 0 and record.gate != "failed"]
         if not lacking:
             return ""

@@ -20,7 +20,7 @@ from edgevqa.devices.patience import Patience
 from edgevqa.devices.quiet import Quiet
 from edgevqa.devices.shell import ShellTransport
 from edgevqa.errors import DeviceError, DeviceLost, UsageError
-from edgevqa.measure.fleet import devices_of, measure_fleet
+from edgevqa.measure.fleet import Outcome, devices_of, measure_fleet
 from tests.conftest import ROOT
 from tests.lab.devices import Board, running, wait_for
 
@@ -69,6 +69,8 @@ def test_devices_are_measured_at_once_and_a_failed_one_costs_nothing_of_the_othe
     outcomes = measure_fleet([HERE, broken, PI, QEMU], measure)  # type: ignore[arg-type]
     assert [outcome.target.name for outcome in outcomes] == ["here", "broken", "pi", "qemu"]
     assert [outcome.failure for outcome in outcomes] == ["", "broken: it broke", "", ""]
+    named = Outcome(outcomes[1].target, error=DeviceError("broken: adb sees\nno device"))
+    assert named.failure == "broken: adb sees no device"
 
 
 def test_a_mistake_in_one_worker_is_not_hidden() -> None:
