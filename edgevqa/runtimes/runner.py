@@ -13,14 +13,13 @@ then the result says in `fell_back` why something else ran. The last line on sta
     peak    fp32 matrix products with numpy, the speed that percent of peak refers to
     probe   what this machine is and has; a runtime that is named is really imported
 
-It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. MB are 1e6 bytes.
+It runs from Python 3.9 on, imports nothing of edgevqa and sends no telemetry. MB are 1e6 bytes. What only some jobs
+need is imported by them, for all of it stands in the memory that is reported.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import difflib
 import gc
 import glob
 import importlib
@@ -30,11 +29,7 @@ import json
 import os
 import platform
 import re
-import selectors
-import struct
-import subprocess
 import sys
-import tempfile
 import time
 from array import array as packed
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -366,6 +361,8 @@ def having(adapter: Any, module: Any) -> str:
 @contextlib.contextmanager
 def captured_log() -> Iterator[list[str]]:
     """Catch what libraries write to standard error past Python; it is passed on when the block is left."""
+    import tempfile
+
     caught: list[str] = []
     sys.stderr.flush()
     kept = os.dup(2)
@@ -383,6 +380,9 @@ def captured_log() -> Iterator[list[str]]:
 
 def vulkan_devices() -> list[tuple[str, str]]:
     """Name and type of every GPU that Vulkan lists, or nothing where there is no Vulkan."""
+    import ctypes
+    import struct
+
     try:
         vulkan = ctypes.CDLL("libvulkan.so.1")
     except OSError:
@@ -434,6 +434,8 @@ def check_delegate(name: str, module: Any, delegate: str) -> None:
     """Raise RunnerError unless a runtime can have a delegate of this name."""
     adapter = ADAPTERS[name]
     if delegate not in adapter.delegates:
+        import difflib
+
         near = difflib.get_close_matches(delegate, adapter.delegates, 1, 0.5)
         hint = f"; did you mean {near[0]}" if near else ""
         raise RunnerError("delegate", f"{name} knows no delegate {delegate!r}{hint}{having(adapter, module)}")
@@ -832,6 +834,8 @@ class Watch:
     """
 
     def __init__(self, threads: int) -> None:
+        import subprocess
+
         self.process: subprocess.Popen[str] | None = None
         own = allowed_cores()
         others = [core for core in range(os.cpu_count() or 1) if core not in own]
@@ -852,6 +856,8 @@ class Watch:
         """What was seen, or None where nothing was."""
         if self.process is None:
             return None
+        import subprocess
+
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
             seen: dict[str, Any] = json.loads(self.process.communicate(timeout=30)[0])
             return seen
@@ -861,6 +867,8 @@ class Watch:
 
 def watch(core: int, cores: list[int]) -> dict[str, Any]:
     """Look at some cores until the input ends, from one core if that may be used: what `Watch` starts."""
+    import selectors
+
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {core})
     sys.stdin.readline()
@@ -987,6 +995,7 @@ def end_with(parent: str | None) -> None:
     """Let the kernel end this process with the process that started it, however that ends."""
     if parent is None or not sys.platform.startswith("linux"):
         return
+    import ctypes
     import signal
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
